@@ -63,7 +63,7 @@ cached() {
 	cache=$(cache_dir)
 	dir=$cache/$name
 	if [ ! -d "$dir" ]; then
-		mkdir -p "$(dirname "$dir")"
+		mkdir -p "$(dirname "$dir")" "$cache/locks"
 		(
 			flock 9
 			[ ! -d "$dir" ] || exit 0
@@ -75,7 +75,7 @@ cached() {
 				rm -rf "$tmp"
 				exit 1
 			fi
-		) 9>"$dir.lock" || return 1
+		) 9>"$cache/locks/${name//\//-}" || return 1
 	fi
 	printf '%s\n' "$dir"
 }
