@@ -127,12 +127,25 @@ kernel_prepare() {
 	} </dev/null
 }
 
+# Built once by debug-kernel.
+kernel_debug() {
+	local build
+
+	build=$("${BASH_SOURCE%/*}/debug-kernel" "$@")
+	KERNEL_IMAGE=$build/arch/x86/boot/bzImage
+	KERNEL_TREE=$(cat "$build/source-tree")
+	KERNEL_RELEASE=$(cat "$build/include/config/kernel.release")
+	KERNEL_MAKE=(make -C "$KERNEL_TREE" "O=$build")
+}
+
 kernel_select() {
 	case $1 in
 	6.1) kernel_debian 'linux-image-6\.1\.0-[0-9]+-cloud-amd64' ;;
 	6.12) kernel_debian 'linux-image-6\.12\..*\+deb12-cloud-amd64' ;;
 	6.12-rt) kernel_debian 'linux-image-6\.12\..*\+deb12-rt-amd64' ;;
 	7.2) kernel_prepared ;;
-	*) die "unknown kernel: $1 (6.1, 6.12, 6.12-rt, 7.2)" ;;
+	debug) kernel_debug ;;
+	kcsan) kernel_debug --kcsan ;;
+	*) die "unknown kernel: $1 (6.1, 6.12, 6.12-rt, 7.2, debug, kcsan)" ;;
 	esac
 }

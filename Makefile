@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0
+#
+# What a person types. The module's objects are listed in Kbuild, the library
+# has a Makefile of its own, and whatever runs in a guest is in selftests/vm.
+
+KDIR	?= /lib/modules/$(shell uname -r)/build
+KERNEL	?= 6.12
+BUILD	:= build
+O	:= $(CURDIR)/$(BUILD)
+VM	:= selftests/vm
+SUM	:= selftests/check/sum
+HOST	:= $(BUILD)/host
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+help:
+	@echo 'make all          the module for KDIR ($(KDIR)), library and tools'
+	@echo 'make demo         boot a guest and see the examples at work'
+	@echo 'make check        all tests below but those marked *; needs no KVM'
+	@echo '  check-static    lint, documents against code, compile on 7.2'
+	@echo '  check-unit      the core in user space'
+	@echo '  check-kernel    the device in a guest, KERNEL=6.1, 6.12 or 6.12-rt'
+	@echo '                  (ONLY="NAME..." for some of the tests)'
+	@echo '  check-rt        * the same with PREEMPT_RT'
+	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
+	@echo 'make clean        remove $(BUILD)/'
+	@echo
+	@echo 'Kernels are downloaded and unpacked in $${XDG_CACHE_HOME:-~/.cache}/mempool.'
+
+# ---- building ---------------------------------------------------------------
+
+all: module userlib
+
+# The sources are copied, so that nothing is ever built among them.
+module:
+	@mkdir -p $(HOST)
+	@cp -ru --preserve=timestamps Kbuild kmod uapi $(HOST)/
+	$(MAKE) -C $(KDIR) M=$(O)/host modules
+
+userlib: need-cc
+	$(MAKE) -C userlib O=$(O)/userlib
+
+# What the rest needs on a machine that has make only (no-op without root).
+need-cc:
+	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev'
+
+TESTS	:= $(patsubst selftests/%.c,%,$(wildcard selftests/*.c))
+TESTS32	:= $(patsubst selftests/%.c,%_32,$(if $(TESTS),$(shell \
+	grep -l '^// also: 32-bit' $(TESTS:%=selftests/%.c))))
+TESTDEP	:= $(wildcard selftests/*.h) uapi/mempool.h Makefile
+TESTCC	= gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
+	-Wno-missing-field-initializers -D_GNU_SOURCE -static -pthread \
+	-I. -Iselftests -Iuserlib -isystem $(HARNESS)
+
+selftests: need-tests
+	@$(MAKE) HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
+		. $(VM)/kernel.sh; source_files')/include" \
+		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32))
+
+need-tests:
+	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev gcc-multilib xz-utils'
+
+$(BUILD)/selftests/%_32: selftests/%.c $(TESTDEP)
+	@mkdir -p $(@D)
+	$(TESTCC) -m32 -o $@ $<
+
+$(BUILD)/selftests/%: selftests/%.c $(TESTDEP)
+	@mkdir -p $(@D)
+	$(TESTCC) -o $@ $<
+
+# ---- running ----------------------------------------------------------------
+
+shell: selftests
+	@$(VM)/run --kernel $(KERNEL) --shell \
+		$(foreach t,$(TESTS) $(TESTS32),--file $(BUILD)/selftests/$t)
+
+# ---- testing ----------------------------------------------------------------
+
+check:
+	@$(SUM) '$(MAKE) check-static' '$(MAKE) check-unit' \
+		'$(MAKE) check-kernel KERNEL=6.1' \
+		'$(MAKE) check-kernel KERNEL=6.12'
+
+check-static:
+	@selftests/check/run
+
+check-unit:
+	@$(MAKE) -C selftests/unit check
+
+check-kernel: selftests
+	@$(VM)/kselftests $(KERNEL) $(ONLY)
+
+check-rt:
+	@$(MAKE) check-kernel KERNEL=6.12-rt
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: help all module userlib need-cc selftests need-tests shell check \
+	check-static check-unit check-kernel check-rt clean
