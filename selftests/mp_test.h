@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +276,32 @@ static inline int mp_unload(void)
 	while ((ret = mp_unload_now()) == -EAGAIN && mp_now_ms() < end)
 		mp_sleep_ms(10);
 	return ret;
+}
+
+/*
+ * A test program leaves no module behind. This runs when the harness exits (its
+ * tests end with _exit() or a signal), and a failure becomes the exit status.
+ */
+static pid_t mp_main_pid;
+
+static void mp_leave(void)
+{
+	int ret;
+
+	if (getpid() != mp_main_pid || !mp_loaded())
+		return;
+	ret = mp_unload();
+	if (!ret)
+		return;
+	printf("# the module cannot be unloaded: %s\n", strerror(-ret));
+	fflush(stdout);
+	_exit(KSFT_FAIL);
+}
+
+static void __attribute__((constructor)) mp_leave_at_exit(void)
+{
+	mp_main_pid = getpid();
+	atexit(mp_leave);
 }
 
 /* Which load this is: the inode of the device's folder is new every time. */
