@@ -39,7 +39,7 @@ module:
 	$(MAKE) -C $(KDIR) M=$(O)/host modules
 
 userlib: need-cc
-	$(MAKE) -C userlib O=$(O)/userlib
+	@$(if $(wildcard userlib/Makefile),$(MAKE) -C userlib O=$(O)/userlib,:)
 
 # What the rest needs on a machine that has make only (no-op without root).
 need-cc:
@@ -50,11 +50,15 @@ TESTS32	:= $(patsubst selftests/%.c,%_32,$(if $(TESTS),$(shell \
 	grep -l '^// also: 32-bit' $(TESTS:%=selftests/%.c))))
 TESTDEP	:= $(wildcard selftests/*.h) uapi/mempool.h Makefile
 TESTCC	= gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
-	-Wno-missing-field-initializers -D_GNU_SOURCE -static -pthread \
+	-Wno-missing-field-initializers -D_GNU_SOURCE -static \
 	-I. -Iselftests -Iuserlib -isystem $(HARNESS)
+TESTLIB	= -pthread -lm
 
-selftests: need-tests
-	@$(MAKE) HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
+# Every test may use the library; one of them runs the examples.
+LIB	:= $(if $(wildcard userlib/Makefile),$(BUILD)/userlib/libmempool.a)
+
+selftests: need-tests userlib
+	@$(MAKE) -s HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
 		. $(VM)/kernel.sh; source_files')/include" \
 		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32))
 
@@ -63,13 +67,18 @@ need-tests:
 
 $(BUILD)/selftests/%_32: selftests/%.c $(TESTDEP)
 	@mkdir -p $(@D)
-	$(TESTCC) -m32 -o $@ $<
+	@echo '  CC      $@'
+	@$(TESTCC) -m32 -o $@ $< $(TESTLIB)
 
-$(BUILD)/selftests/%: selftests/%.c $(TESTDEP)
+$(BUILD)/selftests/%: selftests/%.c $(TESTDEP) $(LIB)
 	@mkdir -p $(@D)
-	$(TESTCC) -o $@ $<
+	@echo '  CC      $@'
+	@$(TESTCC) -o $@ $< $(LIB) $(TESTLIB)
 
 # ---- running ----------------------------------------------------------------
+
+demo: userlib
+	@$(VM)/demo $(KERNEL)
 
 shell: selftests
 	@$(VM)/run --kernel $(KERNEL) --shell \
@@ -97,5 +106,5 @@ check-rt:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: help all module userlib need-cc selftests need-tests shell check \
+.PHONY: help all module userlib need-cc selftests need-tests demo shell check \
 	check-static check-unit check-kernel check-rt clean
