@@ -23,7 +23,7 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 
 cache_dir() {
-	local dir=${XDG_CACHE_HOME:-$HOME/.cache}/mempool
+	local dir=${XDG_CACHE_HOME:-~/.cache}/mempool	# not $HOME: may be unset
 
 	mkdir -p "$dir"
 	printf '%s\n' "$dir"
