@@ -32,12 +32,16 @@
 extern "C" {
 #endif
 
+/* Of this header. */
 #define MEMPOOL_VERSION_MAJOR 0
 #define MEMPOOL_VERSION_MINOR 1
 #define MEMPOOL_VERSION_PATCH 0
 
 struct mempool;
 struct mempool_blocks;
+
+/* mempool_version() - version of the library that runs, "major.minor.patch" */
+const char *mempool_version(void);
 
 /* ---- opening ---- */
 
@@ -79,9 +83,9 @@ struct mempool_options {
  * @pool: receives the handle; freed by mempool_close()
  * @opts: NULL for defaults
  *
- * Errors: ENOENT or ENXIO (no device), EACCES, ENFILE (the module's
- * max_sessions), EINVAL (an option), ENOMEM or EDQUOT (min_bytes cannot be
- * guaranteed, or no address space).
+ * Errors: ENOENT or ENXIO (no device), ENOTTY (another kind of device), EACCES,
+ * ENFILE (the module's max_sessions), EINVAL (an option), ENOMEM or EDQUOT
+ * (min_bytes cannot be guaranteed, or no address space).
  */
 int mempool_open(struct mempool **pool, const struct mempool_options *opts);
 

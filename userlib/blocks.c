@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Block pools.
+ *
+ * Users name a block by its index, the kernel wants the generation too. The
+ * handle keeps the generation of each block it got, in a word per block, so
+ * that a block which somebody else has returned meanwhile is told apart.
+ *
+ * Order: a word says "held" only after the kernel has handed the block out, and
+ * no longer before the kernel has it back: afterwards the block may be another
+ * thread's, whose word must not be overwritten.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+/* A generation that cannot be the block's: it takes 2^31 returns to get there. */
+#define OTHER_GENERATION(word)	((uint32_t)(word) ^ 0x80000000u)
+
+/* ---- open and close ---- */
+
+static uint64_t words_bytes(uint64_t nr)
+{
+	return nr * sizeof(((struct mempool_blocks *)NULL)->words[0]);
+}
+
+static uint64_t pool_bytes(const struct mempool_blocks *blocks)
+{
+	return blocks->stride * blocks->nr;
+}
+
+static void free_blocks(struct mempool_blocks *blocks)
+{
+	if (blocks->words)
+		munmap((void *)blocks->words, words_bytes(blocks->nr));
+	if (blocks->region)
+		mp_space_leave(blocks->pool, blocks->region);
+	free(blocks);
+}
+
+static struct mempool_blocks *alloc_blocks(struct mempool *pool, uint64_t block_size,
+					   uint64_t stride, uint32_t nr, uint32_t handle)
+{
+	struct mempool_blocks *blocks = calloc(1, sizeof(*blocks));
+	void *words;
+
+	if (!blocks)
+		return NULL;
+	blocks->pool = pool;
+	blocks->block_size = block_size;
+	blocks->stride = stride;
+	blocks->nr = nr;
+	blocks->handle = handle;
+	words = mp_zero_pages(words_bytes(nr));
+	if (!words) {
+		free_blocks(blocks);
+		return NULL;
+	}
+	blocks->words = words;
+	return blocks;
+}
+
+/* Map and populate a pool that the kernel has opened for us as @handle. */
+static int attach(struct mempool_blocks **result, struct mempool *pool, uint32_t handle,
+		  uint64_t offset, uint64_t block_size, uint64_t stride, uint32_t nr)
+{
+	struct mempool_blocks *blocks;
+	int ret;
+
+	if (!nr || stride < block_size || stride > UINT64_MAX / nr)
+		return -EBADE;
+	blocks = alloc_blocks(pool, block_size, stride, nr, handle);
+	if (!blocks)
+		return -ENOMEM;
+	ret = mp_space_enter(pool, offset, pool_bytes(blocks), &blocks->region);
+	if (!ret)
+		ret = mp_populate(pool, blocks->region, offset, pool_bytes(blocks),
+				  MP_TENURE_UNKNOWN);
+	if (ret) {
+		free_blocks(blocks);
+		return ret == -EFAULT ? -ENOMEM : ret;
+	}
+	blocks->base = mp_region_at(blocks->region, offset);
+	atomic_fetch_add(&pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
+	*result = blocks;
+	return 0;
+}
+
+static int leave(struct mempool *pool, uint32_t handle)
+{
+	struct mempool_pool_close cmd = { .pool = handle };
+
+	return mp_ioctl(pool, MEMPOOL_IOC_POOL_CLOSE, &cmd);
+}
+
+static int copy_name(char to[MEMPOOL_NAME_LEN], const char *name)
+{
+	size_t len = strnlen(name, MEMPOOL_NAME_LEN);
+
+	if (len == MEMPOOL_NAME_LEN)
+		return -ENAMETOOLONG;
+	if (!len)
+		return -EINVAL;	/* to the kernel it would mean a private pool */
+	memcpy(to, name, len + 1);
+	return 0;
+}
+
+static int fill_create(struct mempool_pool_create *cmd, const struct mempool_blocks_options *from)
+{
+	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
+	int ret;
+
+	if (!from || from->size < sizeof(opts))	/* of the first version */
+		return -EINVAL;
+	ret = mp_copy_options(&opts, sizeof(opts), from, from->size);
+	if (ret)
+		return ret;
+	if (opts.threshold < -1 || opts.flags & ~MEMPOOL_BLOCKS_KEEP)
+		return -EINVAL;
+	cmd->block_size = opts.block_size;
+	cmd->nr_blocks = opts.num_blocks;
+	cmd->mode = opts.mode;
+	if (opts.threshold >= 0) {
+		cmd->threshold = opts.threshold;
+		cmd->flags |= MEMPOOL_POOL_THRESHOLD;
+	}
+	if (opts.flags & MEMPOOL_BLOCKS_KEEP)
+		cmd->flags |= MEMPOOL_POOL_KEEP;
+	if (!opts.name)
+		return 0;
+	if (!opts.mode)
+		cmd->mode = 0600;
+	return copy_name(cmd->name, opts.name);
+}
+
+static int create(struct mempool_blocks **blocks, struct mempool *pool,
+		  const struct mempool_blocks_options *opts)
+{
+	struct mempool_pool_create cmd = { 0 };
+	int ret = fill_create(&cmd, opts);
+
+	if (!ret)
+		ret = mp_ioctl(pool, MEMPOOL_IOC_POOL_CREATE, &cmd);
+	if (ret)
+		return ret;
+	ret = attach(blocks, pool, cmd.pool, cmd.offset, cmd.block_size, cmd.stride,
+		     cmd.nr_blocks);
+	if (!ret)
+		return 0;
+	if (cmd.flags & MEMPOOL_POOL_KEEP)
+		mempool_blocks_remove(pool, cmd.name);
+	leave(pool, cmd.pool);
+	return ret;
+}
+
+MEMPOOL_API int mempool_blocks_create(struct mempool_blocks **blocks, struct mempool *pool,
+				      const struct mempool_blocks_options *opts)
+{
+	int saved = errno, ret = mp_inherited(pool) ? -EPERM : create(blocks, pool, opts);
+
+	errno = saved;
+	return ret;
+}
+
+static int open_named(struct mempool_blocks **blocks, struct mempool *pool, const char *name)
+{
+	struct mempool_pool_open cmd = { 0 };
+	int ret = copy_name(cmd.name, name);
+
+	if (!ret)
+		ret = mp_ioctl(pool, MEMPOOL_IOC_POOL_OPEN, &cmd);
+	if (ret)
+		return ret;
+	ret = attach(blocks, pool, cmd.pool, cmd.offset, cmd.block_size, cmd.stride,
+		     cmd.nr_blocks);
+	if (ret)
+		leave(pool, cmd.pool);
+	return ret;
+}
+
+MEMPOOL_API int mempool_blocks_open(struct mempool_blocks **blocks, struct mempool *pool,
+				    const char *name)
+{
+	int saved = errno, ret = mp_inherited(pool) ? -EPERM : open_named(blocks, pool, name);
+
+	errno = saved;
+	return ret;
+}
+
+MEMPOOL_API void mempool_blocks_close(struct mempool_blocks *blocks)
+{
+	int saved = errno;
+
+	if (!blocks)
+		return;
+	if (!mp_inherited(blocks->pool)) {
+		leave(blocks->pool, blocks->handle);
+		atomic_fetch_sub(&blocks->pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
+	}
+	free_blocks(blocks);
+	errno = saved;
+}
+
+MEMPOOL_API int mempool_blocks_remove(struct mempool *pool, const char *name)
+{
+	struct mempool_pool_remove cmd = { 0 };
+	int ret = mp_inherited(pool) ? -EPERM : copy_name(cmd.name, name);
+
+	return ret ? ret : mp_ioctl(pool, MEMPOOL_IOC_POOL_REMOVE, &cmd);
+}
+
+/* ---- blocks ---- */
+
+static int send_tokens(struct mempool_blocks *blocks, unsigned long command,
+		       struct mempool_token *tokens, unsigned int count, unsigned int *done)
+{
+	struct mempool_pool_batch cmd = {
+		.tokens = (uintptr_t)tokens,
+		.pool = blocks->handle,
+		.count = count,
+	};
+	int ret = mp_ioctl(blocks->pool, command, &cmd);
+
+	*done = cmd.done < count ? cmd.done : count;
+	return ret;
+}
+
+/* We hold the block no more if the word is still what we have seen. */
+static void forget(struct mempool_blocks *blocks, uint32_t index, uint64_t word)
+{
+	atomic_compare_exchange_strong(&blocks->words[index], &word, (uint32_t)word + 1u);
+}
+
+/*
+ * Give block @index back. A block that this handle does not hold is sent all
+ * the same, to be refused and counted, under a generation that cannot be right.
+ */
+static int return_one(struct mempool_blocks *blocks, uint32_t index)
+{
+	struct mempool_token token = { .index = index };
+	uint64_t word = 0, after;
+	unsigned int done;
+	int ret;
+
+	if (index < blocks->nr)
+		word = atomic_load(&blocks->words[index]);
+	after = (uint32_t)word + 1u;
+	if (word & MP_HELD &&
+	    atomic_compare_exchange_strong(&blocks->words[index], &word, after)) {
+		token.generation = (uint32_t)word;
+	} else {
+		token.generation = OTHER_GENERATION(word);
+		word = 0;
+	}
+	ret = send_tokens(blocks, MEMPOOL_IOC_POOL_RETURN, &token, 1, &done);
+	if (ret == -ESTALE && !word)
+		return -ENOENT;
+	/* Refused for another reason than that it is not ours: ours still. */
+	if (ret && word && ret != -ESTALE && ret != -ENOENT)
+		atomic_compare_exchange_strong(&blocks->words[index], &after, word);
+	return ret;
+}
+
+static int return_all(struct mempool_blocks *blocks, const unsigned int *indices,
+		      unsigned int count)
+{
+	unsigned int i;
+	int ret, first = 0;
+
+	for (i = 0; i < count; i++) {
+		ret = return_one(blocks, indices[i]);
+		if (!first)
+			first = ret;
+	}
+	return first;
+}
+
+static void *address_of(const struct mempool_blocks *blocks, uint32_t index)
+{
+	return blocks->base + index * blocks->stride;
+}
+
+static unsigned int batch_of(const struct mempool_blocks *blocks, unsigned int count)
+{
+	uint32_t max = blocks->pool->info.max_batch;
+
+	if (max > MP_BATCH)
+		max = MP_BATCH;
+	return count < max ? count : max;
+}
+
+/* Up to @count blocks, at least one; their number is added to *@nr. */
+static int get_batch(struct mempool_blocks *blocks, void **ptrs, unsigned int *indices,
+		     unsigned int count, unsigned int *nr)
+{
+	struct mempool_token tokens[MP_BATCH];
+	unsigned int i, done, start = *nr;
+	int ret;
+
+	ret = send_tokens(blocks, MEMPOOL_IOC_POOL_GET, tokens, batch_of(blocks, count), &done);
+	if (ret)
+		return ret;
+	for (i = 0; i < done; i++) {
+		if (tokens[i].index >= blocks->nr)
+			return -EBADE;
+		atomic_store(&blocks->words[tokens[i].index], MP_HELD | tokens[i].generation);
+		if (ptrs)
+			ptrs[start + i] = address_of(blocks, tokens[i].index);
+		if (indices)
+			indices[start + i] = tokens[i].index;
+		++*nr;
+	}
+	return done ? 0 : -EBADE;
+}
+
+static uint32_t index_of(const struct mempool_blocks *blocks, const void *ptr)
+{
+	return ((const char *)ptr - blocks->base) / blocks->stride;
+}
+
+MEMPOOL_API int mempool_get_blocks(struct mempool_blocks *blocks, void **ptrs,
+				   unsigned int *indices, unsigned int count)
+{
+	unsigned int i, nr = 0;
+	int ret = 0;
+
+	if (mp_inherited(blocks->pool))
+		return -EPERM;
+	if (!ptrs && !indices)
+		return -EINVAL;
+	while (!ret && nr < count)
+		ret = get_batch(blocks, ptrs, indices, count - nr, &nr);
+	for (i = 0; ret && i < nr; i++)
+		return_one(blocks, indices ? indices[i] : index_of(blocks, ptrs[i]));
+	return ret;
+}
+
+MEMPOOL_API void *mempool_get_block(struct mempool_blocks *blocks, unsigned int *index)
+{
+	void *ptr;
+	int ret = mempool_get_blocks(blocks, &ptr, index, 1);
+
+	return ret ? mp_null(ret) : ptr;
+}
+
+MEMPOOL_API int mempool_return_block(struct mempool_blocks *blocks, unsigned int index)
+{
+	return mp_inherited(blocks->pool) ? -EPERM : return_one(blocks, index);
+}
+
+MEMPOOL_API int mempool_return_blocks(struct mempool_blocks *blocks, const unsigned int *indices,
+				      unsigned int count)
+{
+	return mp_inherited(blocks->pool) ? -EPERM : return_all(blocks, indices, count);
+}
+
+MEMPOOL_API void *mempool_block_at(struct mempool_blocks *blocks, unsigned int index)
+{
+	return index < blocks->nr ? address_of(blocks, index) : mp_null(-ERANGE);
+}
+
+MEMPOOL_API int mempool_block_index(struct mempool_blocks *blocks, const void *ptr,
+				    unsigned int *index)
+{
+	uint64_t within = (uintptr_t)ptr - (uintptr_t)blocks->base;
+
+	if ((uintptr_t)ptr < (uintptr_t)blocks->base || within >= pool_bytes(blocks) ||
+	    within % blocks->stride >= blocks->block_size)
+		return -EINVAL;
+	*index = within / blocks->stride;
+	return 0;
+}
+
+/* ---- tokens ---- */
+
+MEMPOOL_API int mempool_block_token(struct mempool_blocks *blocks, unsigned int index,
+				    uint64_t *token)
+{
+	uint64_t word;
+
+	if (index >= blocks->nr)
+		return -ERANGE;
+	word = atomic_load(&blocks->words[index]);
+	if (!(word & MP_HELD))
+		return -ENOENT;
+	*token = word << 32 | index;
+	return 0;
+}
+
+MEMPOOL_API int mempool_adopt_block(struct mempool_blocks *blocks, uint64_t token)
+{
+	struct mempool_token one = { .index = (uint32_t)token, .generation = token >> 32 };
+	unsigned int done;
+	int ret;
+
+	if (mp_inherited(blocks->pool))
+		return -EPERM;
+	ret = send_tokens(blocks, MEMPOOL_IOC_POOL_ADOPT, &one, 1, &done);
+	if (!ret && one.index >= blocks->nr)
+		return -EBADE;
+	if (!ret)
+		atomic_store(&blocks->words[one.index], MP_HELD | one.generation);
+	return ret;
+}
+
+/* ---- the whole pool ---- */
+
+static int operate(struct mempool_blocks *blocks, unsigned long command)
+{
+	struct mempool_pool_op cmd = { .pool = blocks->handle };
+
+	return mp_ioctl(blocks->pool, command, &cmd);
+}
+
+MEMPOOL_API int mempool_coalesce(struct mempool_blocks *blocks)
+{
+	return mp_inherited(blocks->pool) ? -EPERM : operate(blocks, MEMPOOL_IOC_POOL_COALESCE);
+}
+
+/*
+ * Words are marked first: one that is still marked afterwards is a block that
+ * the reset returned, an unmarked one was handed out since.
+ */
+MEMPOOL_API int mempool_reset(struct mempool_blocks *blocks)
+{
+	uint64_t word;
+	uint32_t i;
+	int ret;
+
+	if (mp_inherited(blocks->pool))
+		return -EPERM;
+	for (i = 0; i < blocks->nr; i++) {
+		word = atomic_load_explicit(&blocks->words[i], memory_order_relaxed);
+		if (word & MP_HELD)
+			atomic_compare_exchange_strong(&blocks->words[i], &word,
+						       word | MP_RESETTING);
+	}
+	ret = operate(blocks, MEMPOOL_IOC_POOL_RESET);
+	for (i = 0; i < blocks->nr; i++) {
+		word = atomic_load_explicit(&blocks->words[i], memory_order_relaxed);
+		if (!(word & MP_RESETTING))
+			continue;
+		if (!ret)
+			forget(blocks, i, word);
+		else
+			atomic_compare_exchange_strong(&blocks->words[i], &word,
+						       word & ~MP_RESETTING);
+	}
+	return ret;
+}

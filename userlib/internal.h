@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What the library's files share. Nothing here is seen by users.
+ *
+ *	pool.c		a session: open, close, options
+ *	device.c	where commands go: the character device
+ *	bucket.c	the rounding rule
+ *	alloc.c		blocks of buckets: take, give back
+ *	track.c		which blocks are out, and how large they are
+ *	space.c		offsets and addresses: the mapping
+ *	populate.c	page tables filled before a block is handed out
+ *	blocks.c	block pools
+ *	stats.c		counters
+ *
+ * Internal functions return 0 or -errno and leave errno alone.
+ *
+ * Locks: mp_space.lock (the list of windows; not taken when the offset space is
+ * mapped whole) and mp_track.lock (registration of a bucket) are leaves: nothing
+ * else is taken inside, and no command is sent, but mp_space.lock is held over
+ * mmap() and munmap().
+ */
+#ifndef MP_INTERNAL_H
+#define MP_INTERNAL_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "uapi/mempool.h"
+#include "libmempool.h"
+
+#define MEMPOOL_API	__attribute__((visibility("default")))
+
+#define MP_CHUNK	((uint64_t)MEMPOOL_CHUNK_SIZE)
+#define MP_BATCH	64u	/* blocks in one command: what fits on a stack */
+
+/* ---- device.c ---- */
+
+struct mp_device;
+
+/**
+ * struct mp_device_ops - one kind of device
+ * @ioctl: a command of uapi/mempool.h; 0 or -errno
+ * @map: mmap() of the offset space; MAP_FAILED and errno
+ * @close: end the session; also called through a handle inherited over fork()
+ */
+struct mp_device_ops {
+	int (*ioctl)(struct mp_device *dev, unsigned long cmd, void *arg);
+	void *(*map)(struct mp_device *dev, void *addr, size_t len, int prot, int flags,
+		     uint64_t offset);
+	void (*close)(struct mp_device *dev);
+};
+
+struct mp_device {
+	const struct mp_device_ops *ops;
+	void *priv;	/* the device's own */
+	int fd;		/* or -1 */
+};
+
+int mp_device_open(struct mp_device *dev, const char *name, bool readonly);
+
+/* ---- space.c ---- */
+
+/**
+ * struct mp_region - a mapped piece of the offset space
+ * @addr: where, aligned to MP_CHUNK
+ * @first: first slot of MP_CHUNK bytes
+ * @nr: slots
+ * @pins: users that need it to stay; under mp_space.lock
+ * @populated: for each slot, 1 + the tenure with which it was populated; 0: never
+ */
+struct mp_region {
+	char *addr;
+	uint64_t first;
+	uint64_t nr;
+	unsigned int pins;
+	_Atomic uint64_t populated[];
+};
+
+/**
+ * struct mp_space - a session's offset space in this process
+ * @bytes: its size
+ * @prot: PROT_* of its mappings
+ * @advice: MADV_* that each mapping is given, -1 for none
+ * @populate: MADV_POPULATE_*, -1 when this kernel has none
+ * @whole: the one region, or NULL: windows on demand
+ * @lock: the windows
+ * @windows: sorted by address; a slot may lie in several
+ * @nr_windows: how many
+ * @max_windows: room in @windows
+ * @hint: for each slot, a window that holds it or NULL
+ */
+struct mp_space {
+	uint64_t bytes;
+	int prot;
+	int advice[2];
+	int populate;
+	struct mp_region *whole;
+	pthread_mutex_t lock;
+	struct mp_region **windows;
+	size_t nr_windows;
+	size_t max_windows;
+	struct mp_region **hint;
+};
+
+int mp_space_init(struct mempool *pool, bool windows);
+void mp_space_exit(struct mempool *pool);
+int mp_space_enter(struct mempool *pool, uint64_t offset, uint64_t len, struct mp_region **region);
+void mp_space_leave(struct mempool *pool, struct mp_region *region);
+int mp_space_offset(struct mempool *pool, const void *ptr, uint64_t *offset);
+void mp_space_trim(struct mempool *pool);
+int mp_space_map_at(struct mempool *pool, char *addr, uint64_t offset, size_t len);
+
+static inline char *mp_region_at(const struct mp_region *region, uint64_t offset)
+{
+	return region->addr + (offset - region->first * MP_CHUNK);
+}
+
+/* ---- populate.c ---- */
+
+#define MP_TENURE_UNKNOWN	UINT64_MAX	/* populate in any case */
+
+int mp_populate(struct mempool *pool, struct mp_region *region, uint64_t offset, uint64_t len,
+		uint64_t tenure);
+void mp_populate_owned(struct mempool *pool, uint64_t nr);
+int mp_populate_probe(void *page, size_t len, bool readonly);
+
+/* ---- track.c ---- */
+
+#define MP_NR_IDS	256
+#define MP_ID_OTHER	255	/* bucket without an id: its key is in @keys */
+#define MP_HASH_SIZE	512
+
+/**
+ * struct mp_track - which blocks of buckets are out
+ * @shift: log2 of the unit; every block begins at a multiple of it
+ * @units: units in the offset space
+ * @ids: for each unit, the bucket's id while a block that is out begins here,
+ *	else 0. Written by whoever holds the block. Zero pages until used
+ * @used: for each slot, 1 if a block ever began there
+ * @keys: for each slot NULL or an array that has, for each unit with
+ *	MP_ID_OTHER, the bucket's key. Made on demand, freed at close
+ * @lock: registration of buckets
+ * @nr_ids: ids given, counted from 1
+ * @key_of: by id
+ * @hash: key to id, open addressing; published by the store to @key
+ *
+ * A bucket's key is (size << 1 | page-aligned).
+ */
+struct mp_track {
+	unsigned int shift;
+	uint64_t units;
+	_Atomic uint8_t *ids;
+	_Atomic uint8_t *used;
+	_Atomic(uint64_t *) *keys;
+	pthread_mutex_t lock;
+	unsigned int nr_ids;
+	uint64_t key_of[MP_NR_IDS];
+	struct {
+		_Atomic uint64_t key;
+		unsigned int id;
+	} hash[MP_HASH_SIZE];
+};
+
+static inline uint64_t mp_bucket_key(uint64_t size, bool page_aligned)
+{
+	return size << 1 | page_aligned;
+}
+
+void *mp_zero_pages(uint64_t len);
+int mp_track_init(struct mempool *pool);
+void mp_track_exit(struct mempool *pool);
+unsigned int mp_track_id(struct mempool *pool, uint64_t key);
+int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_t key);
+unsigned int mp_track_take(struct mempool *pool, uint64_t offset);
+void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id);
+uint64_t mp_track_key(struct mempool *pool, uint64_t offset);
+uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end);
+
+/* ---- pool.c ---- */
+
+/**
+ * struct mempool - a session
+ * @dev: where commands go
+ * @info: what the device answered at open
+ * @mark: a page that reads 1 in the process that opened the session and 0 in
+ *	its children (MADV_WIPEONFORK)
+ * @dontfork: children do not have the mapping
+ * @space: offsets and addresses
+ * @track: blocks out
+ * @block_slots: slots that block pools lie in, at most
+ */
+struct mempool {
+	struct mp_device dev;
+	struct mempool_info info;
+	_Atomic uint32_t *mark;
+	bool dontfork;
+	struct mp_space space;
+	struct mp_track track;
+	_Atomic uint64_t block_slots;
+};
+
+/* mempool_options.flags, for tests: map windows although the whole would fit */
+#define MP_OPEN_WINDOWS	(1u << 31)
+
+/* Take over @dev, also on failure, and open a session on it. */
+int mp_open_on(struct mempool **pool, struct mp_device *dev, const struct mempool_options *opts);
+int mp_copy_options(void *to, size_t to_size, const void *from, size_t from_size);
+
+static inline bool mp_inherited(const struct mempool *pool)
+{
+	return !atomic_load_explicit(pool->mark, memory_order_relaxed);
+}
+
+static inline int mp_ioctl(struct mempool *pool, unsigned long cmd, void *arg)
+{
+	return pool->dev.ops->ioctl(&pool->dev, cmd, arg);
+}
+
+/* Result of a function that returns a pointer. */
+static inline void *mp_null(int err)
+{
+	errno = -err;
+	return NULL;
+}
+
+/* ---- bucket.c ---- */
+
+uint64_t mp_round(const struct mempool_info *info, uint64_t size);
+
+/* ---- blocks.c ---- */
+
+/*
+ * One word for each block of a pool: the generation under which this handle got
+ * it (low half) and, while it holds the block, MP_HELD.
+ */
+#define MP_HELD		(UINT64_C(1) << 32)
+#define MP_RESETTING	(UINT64_C(1) << 33)	/* held when a reset began */
+
+/**
+ * struct mempool_blocks - a block pool, open
+ * @pool: the session
+ * @region: pinned
+ * @base: address of block 0
+ * @words: one for each block
+ * @block_size: bytes
+ * @stride: bytes
+ * @nr: blocks
+ * @handle: the session's number for it
+ */
+struct mempool_blocks {
+	struct mempool *pool;
+	struct mp_region *region;
+	char *base;
+	_Atomic uint64_t *words;
+	uint64_t block_size;
+	uint64_t stride;
+	uint32_t nr;
+	uint32_t handle;
+};
+
+#endif /* MP_INTERNAL_H */

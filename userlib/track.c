@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Which blocks are out, and of which bucket: one byte for each place where a
+ * block can begin, written by the thread that takes or gives back the block. So
+ * a pointer leads to its bucket without a question to the kernel, and a stale
+ * one to nothing.
+ */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+/* A slab begins with a page, so every block at a multiple of all bucket sizes' common power of 2. */
+static unsigned int unit_shift(const struct mempool_info *info)
+{
+	uint64_t bits = 4096;
+	unsigned int i, shift = 0;
+
+	for (i = 0; i < info->nr_tiers; i++)
+		bits |= info->tiers[i].granularity;
+	while (!(bits >> shift & 1))
+		shift++;
+	return (1u << shift) < MEMPOOL_BLOCK_ALIGN ? 6 : shift;
+}
+
+/* Memory that costs nothing until it is written. NULL: no room for it. */
+void *mp_zero_pages(uint64_t len)
+{
+	int saved = errno;
+	void *pages;
+
+	if (len > SIZE_MAX)
+		return NULL;
+	pages = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	errno = saved;
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+int mp_track_init(struct mempool *pool)
+{
+	struct mp_track *track = &pool->track;
+	uint64_t nr_slots = pool->info.space_bytes / MP_CHUNK;
+
+	track->shift = unit_shift(&pool->info);
+	track->units = pool->info.space_bytes >> track->shift;
+	track->ids = mp_zero_pages(track->units);
+	track->used = calloc(nr_slots, sizeof(track->used[0]));
+	track->keys = calloc(nr_slots, sizeof(track->keys[0]));
+	if (!track->ids || !track->used || !track->keys)
+		return -ENOMEM;
+	return -pthread_mutex_init(&track->lock, NULL);
+}
+
+void mp_track_exit(struct mempool *pool)
+{
+	struct mp_track *track = &pool->track;
+	uint64_t i, nr_slots = pool->info.space_bytes / MP_CHUNK;
+
+	for (i = 0; track->keys && i < nr_slots; i++)
+		free(track->keys[i]);
+	free((void *)track->keys);
+	free((void *)track->used);
+	if (track->ids)
+		munmap((void *)track->ids, track->units);
+}
+
+/* Where @key is in the hash table, or the empty place where it would go. */
+static unsigned int hash_find(struct mp_track *track, uint64_t key)
+{
+	unsigned int at = (key * 0x9e3779b97f4a7c15u) >> 55;	/* 9 bits */
+	uint64_t found;
+
+	for (;;) {
+		found = atomic_load_explicit(&track->hash[at].key, memory_order_acquire);
+		if (found == key || !found)
+			return at;
+		at = (at + 1) % MP_HASH_SIZE;
+	}
+}
+
+/* The id of a bucket, given on first use. The table is never more than half full. */
+unsigned int mp_track_id(struct mempool *pool, uint64_t key)
+{
+	struct mp_track *track = &pool->track;
+	unsigned int at = hash_find(track, key);
+
+	if (atomic_load_explicit(&track->hash[at].key, memory_order_relaxed))
+		return track->hash[at].id;
+	pthread_mutex_lock(&track->lock);
+	at = hash_find(track, key);
+	if (!atomic_load_explicit(&track->hash[at].key, memory_order_relaxed)) {
+		if (track->nr_ids == MP_ID_OTHER - 1) {
+			pthread_mutex_unlock(&track->lock);
+			return MP_ID_OTHER;
+		}
+		track->hash[at].id = ++track->nr_ids;
+		track->key_of[track->nr_ids] = key;
+		atomic_store_explicit(&track->hash[at].key, key, memory_order_release);
+	}
+	pthread_mutex_unlock(&track->lock);
+	return track->hash[at].id;
+}
+
+/* The slot's array of keys; two threads may make one at a time, one is kept. */
+static uint64_t *slot_keys(struct mp_track *track, uint64_t slot)
+{
+	uint64_t *keys = atomic_load(&track->keys[slot]), *made;
+
+	if (keys)
+		return keys;
+	made = calloc(MP_CHUNK >> track->shift, sizeof(made[0]));
+	if (made && atomic_compare_exchange_strong(&track->keys[slot], &keys, made))
+		return made;
+	free(made);
+	return keys;
+}
+
+static uint64_t *key_at(struct mp_track *track, uint64_t *keys, uint64_t offset)
+{
+	return &keys[offset % MP_CHUNK >> track->shift];
+}
+
+/*
+ * A block of the bucket is out, and ours until we tell anybody. -EBADE: the
+ * device gave an offset where no block can be; -ENOMEM.
+ */
+int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_t key)
+{
+	struct mp_track *track = &pool->track;
+	uint64_t slot = offset / MP_CHUNK, *keys;
+
+	if (offset & ((UINT64_C(1) << track->shift) - 1) || offset >> track->shift >= track->units)
+		return -EBADE;
+	if (id == MP_ID_OTHER) {
+		keys = slot_keys(track, slot);
+		if (!keys)
+			return -ENOMEM;
+		*key_at(track, keys, offset) = key;
+	}
+	if (!atomic_load_explicit(&track->used[slot], memory_order_relaxed))
+		atomic_store_explicit(&track->used[slot], 1, memory_order_relaxed);
+	atomic_store_explicit(&track->ids[offset >> track->shift], id, memory_order_release);
+	return 0;
+}
+
+static _Atomic uint8_t *id_at(struct mp_track *track, uint64_t offset)
+{
+	if (offset & ((UINT64_C(1) << track->shift) - 1) || offset >> track->shift >= track->units)
+		return NULL;
+	return &track->ids[offset >> track->shift];
+}
+
+/*
+ * A block is about to be given back: before the kernel knows, for afterwards it
+ * may be somebody else's. Returns its id, 0 if no block of ours begins there.
+ */
+unsigned int mp_track_take(struct mempool *pool, uint64_t offset)
+{
+	_Atomic uint8_t *id = id_at(&pool->track, offset);
+
+	return id && atomic_load_explicit(id, memory_order_relaxed) ? atomic_exchange(id, 0) : 0;
+}
+
+/* The kernel has refused it: it is out still. */
+void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id)
+{
+	uint8_t none = 0;
+
+	if (id)
+		atomic_compare_exchange_strong(id_at(&pool->track, offset), &none, id);
+}
+
+/* The bucket of the block that begins at @offset, 0 if none does. */
+uint64_t mp_track_key(struct mempool *pool, uint64_t offset)
+{
+	struct mp_track *track = &pool->track;
+	_Atomic uint8_t *where = id_at(track, offset);
+	unsigned int id = where ? atomic_load_explicit(where, memory_order_acquire) : 0;
+	uint64_t *keys;
+
+	if (id != MP_ID_OTHER)
+		return track->key_of[id];
+	keys = atomic_load(&track->keys[offset / MP_CHUNK]);
+	return *key_at(track, keys, offset);
+}
+
+/* The first block that is out and begins in [offset, end), or @end. */
+uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end)
+{
+	struct mp_track *track = &pool->track;
+	uint64_t unit = UINT64_C(1) << track->shift;
+
+	while (offset < end) {
+		if (!atomic_load_explicit(&track->used[offset / MP_CHUNK], memory_order_relaxed)) {
+			offset = (offset / MP_CHUNK + 1) * MP_CHUNK;
+			continue;
+		}
+		if (atomic_load_explicit(&track->ids[offset >> track->shift], memory_order_relaxed))
+			return offset;
+		offset += unit;
+	}
+	return end;
+}
