@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Slab: a run of pages cut into equal blocks.
+ *
+ * One implementation serves a bucket's slabs (a few blocks) and a block pool
+ * (up to millions). A block is in one of three states:
+ *
+ *	free      may be taken
+ *	reserved  taken, not yet known to the user: cannot be given by an offset
+ *	live      published: the user may give it back
+ *
+ * so that a result which cannot be written is undone although another thread
+ * guesses the offset meanwhile. Invariants:
+ *
+ *	free bits + issued == nr,  live bits <= issued,  index >= fresh => free
+ *
+ * The lowest free index is taken: blocks handed out before (index < fresh) go
+ * before fresh ones, and the free set is always in address order.
+ * No locks here: the caller serialises.
+ */
+#ifndef MP_SLAB_H
+#define MP_SLAB_H
+
+#include "core.h"
+
+struct mp_bucket;
+
+struct mp_slab {
+	u64 start;			/* page number in the owner's space */
+	u64 pages;
+	u64 stride;			/* bytes from block to block */
+	u32 nr;				/* blocks */
+	u32 issued;			/* reserved + live */
+	u32 fresh;			/* lowest index never handed out */
+	u32 runs;			/* maximal runs of free blocks, in index order */
+	u32 hint;			/* no word of free[] below this has a bit set */
+	u32 live_count;
+	struct mp_bucket *bucket;	/* of a bucket's slab, else NULL */
+	struct list_head list;		/* the bucket's: see bucket.h */
+	unsigned long *free;		/* bitmap: block is free */
+	unsigned long *live;		/* bitmap: block is live */
+	unsigned long *summary;		/* bitmap: word of free[] has a bit set */
+};
+
+/* Blocks of @stride bytes in @pages pages, at most @nr. NULL: no memory. */
+struct mp_slab *mp_slab_create(u64 start, u64 pages, u64 stride, u32 nr);
+void mp_slab_destroy(struct mp_slab *slab);
+
+static inline u32 mp_slab_free(const struct mp_slab *slab)
+{
+	return slab->nr - slab->issued;
+}
+
+/* Free blocks that were handed out before. */
+static inline u32 mp_slab_reusable(const struct mp_slab *slab)
+{
+	return slab->fresh - slab->issued;
+}
+
+static inline u64 mp_slab_offset(const struct mp_slab *slab, u32 index)
+{
+	return (slab->start << MP_PAGE_SHIFT) + index * slab->stride;
+}
+
+/*
+ * Takes the lowest free block: reserved afterwards. @reused: handed out before.
+ * 0 or -ENOSPC.
+ */
+int mp_slab_take(struct mp_slab *slab, u32 *index, bool *reused);
+
+/* reserved -> live; reserved -> free. */
+void mp_slab_publish(struct mp_slab *slab, u32 index);
+void mp_slab_abort(struct mp_slab *slab, u32 index);
+
+/*
+ * As abort, for a block that take called fresh: it is so again, provided that
+ * the fresh blocks taken after it have been aborted before it. (Otherwise it
+ * counts as handed out before.)
+ */
+void mp_slab_abort_fresh(struct mp_slab *slab, u32 index);
+
+/* live -> free. -ENOENT when the block is not live. */
+int mp_slab_give(struct mp_slab *slab, u32 index);
+
+/* Index of the block that starts at @offset (bytes). -EINVAL: none does. */
+int mp_slab_index(const struct mp_slab *slab, u64 offset, u32 *index);
+
+static inline bool mp_slab_is_live(const struct mp_slab *slab, u32 index)
+{
+	return test_bit(index, slab->live);
+}
+
+/* The lowest live index not below @from, or nr. */
+u32 mp_slab_next_live(const struct mp_slab *slab, u32 from);
+
+/* Gaps between neighbouring free blocks: runs - 1, or 0. */
+u64 mp_slab_gaps(const struct mp_slab *slab);
+
+/* fragmentation > threshold, in integers: gaps * 100 > threshold * (free - 1) */
+bool mp_slab_fragmented(const struct mp_slab *slab, u32 threshold);
+
+/* Counts runs and summaries anew from the bitmap and resets the search. */
+void mp_slab_coalesce(struct mp_slab *slab);
+
+/* Checks the invariants: for tests. */
+bool mp_slab_valid(const struct mp_slab *slab);
+
+#endif /* MP_SLAB_H */
