@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// also: 32-bit
 /* What INFO tells, and what CONFIGURE takes and refuses. */
 #include "mp_proc.h"
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// also: 32-bit
 /*
  * What holds for every command: its number, the size of its structure, pointers
  * that lead nowhere, fields and flags that must be zero, files opened read-only.

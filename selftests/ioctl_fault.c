@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// also: 32-bit
 /*
  * Arrays of a batch that are not there, from any point on: what was done is
  * reported, what was not is undone.
