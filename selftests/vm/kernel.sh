@@ -42,6 +42,7 @@ source_extract() {
 # Run tar on the archive inside package linux-source-*, without storing it.
 source_tar() {
 	local suite=$1 pkg=$2 dir=$3 deb rc=0
+	need_packages xz-utils
 	shift 3
 
 	mkdir "$dir/.deb"
