@@ -23,6 +23,8 @@ help:
 	@echo '  check-kernel    the device in a guest, KERNEL=6.1, 6.12 or 6.12-rt'
 	@echo '                  (ONLY="NAME..." for some of the tests)'
 	@echo '  check-rt        * the same with PREEMPT_RT'
+	@echo '  check-debug     * the same with KASAN, lockdep, kmemleak and more; builds'
+	@echo '                  the kernel first, about ten minutes, once'
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make clean        remove $(BUILD)/'
 	@echo
@@ -39,7 +41,7 @@ module:
 	$(MAKE) -C $(KDIR) M=$(O)/host modules
 
 userlib: need-cc
-	@$(if $(wildcard userlib/Makefile),$(MAKE) -C userlib O=$(O)/userlib,:)
+	@$(MAKE) -C userlib O=$(O)/userlib
 
 # What the rest needs on a machine that has make only (no-op without root).
 need-cc:
@@ -55,10 +57,10 @@ TESTCC	= gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
 TESTLIB	= -pthread -lm
 
 # Every test may use the library; one of them runs the examples.
-LIB	:= $(if $(wildcard userlib/Makefile),$(BUILD)/userlib/libmempool.a)
+LIB	:= $(BUILD)/userlib/libmempool.a
 
 selftests: need-tests userlib
-	@$(MAKE) -s HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
+	@$(MAKE) -s -j2 HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
 		. $(VM)/kernel.sh; source_files')/include" \
 		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32))
 
@@ -103,8 +105,11 @@ check-kernel: selftests
 check-rt:
 	@$(MAKE) check-kernel KERNEL=6.12-rt
 
+check-debug:
+	@$(MAKE) check-kernel KERNEL=debug
+
 clean:
 	rm -rf $(BUILD)
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
-	check-static check-unit check-kernel check-rt clean
+	check-static check-unit check-kernel check-rt check-debug clean
