@@ -36,6 +36,8 @@ all: module userlib
 
 # The sources are copied, so that nothing is ever built among them.
 module:
+	@[ -e $(KDIR)/Makefile ] || { echo >&2 'no kernel headers in $(KDIR):' \
+		'install linux-headers-$(shell uname -r) or set KDIR'; exit 1; }
 	@mkdir -p $(HOST)
 	@cp -ru --preserve=timestamps Kbuild kmod uapi $(HOST)/
 	$(MAKE) -C $(KDIR) M=$(O)/host modules
