@@ -42,6 +42,33 @@ static inline int mp_become(uid_t uid)
 	return 0;
 }
 
+/* Open the device as user @uid, whose session it then is: fd or -errno. */
+static inline int mp_open_as(uid_t uid, int flags)
+{
+	int fd, err;
+
+	if (setegid(uid) || seteuid(uid))
+		return -errno;
+	fd = open(MP_DEV, flags | O_CLOEXEC);
+	err = errno;
+	if (seteuid(0) || setegid(0))
+		return -errno;
+	return fd < 0 ? -err : fd;
+}
+
+/* The result of an expression that is evaluated with the rights of @uid. */
+#define MP_AS(uid, expression)						\
+	({								\
+		int __ret;						\
+									\
+		if (setegid(uid) || seteuid(uid))			\
+			abort();					\
+		__ret = (expression);					\
+		if (seteuid(0) || setegid(0))				\
+			abort();					\
+		__ret;							\
+	})
+
 typedef int (*mp_child_fn)(void *arg);
 
 /* Run @fn in a child process; uid 0 stays root. Returns its pid. */
@@ -92,6 +119,8 @@ static inline int mp_link_open(struct mp_link *l)
 {
 	int sv[2];
 
+	l->ours = -1;
+	l->theirs = -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -errno;
 	l->ours = sv[0];
