@@ -81,7 +81,7 @@ claim "fit: no page fault in the steady state" \
 claim "fit: at least 90 % of allocations reuse memory" \
 	compare "$(figure fit 'reuse rate, whole run')" ">=" 90
 claim "fit: it did not just allocate a few times" \
-	compare "$(figure fit 'allocations, whole run')" ">" 100000
+	compare "$(figure fit 'allocations, whole run')" ">" 10000
 
 # ---- simulate ---------------------------------------------------------------
 
@@ -106,21 +106,17 @@ same_hash() {	# OPTIONS... FILE
 	[ "$got" = "$want" ]
 }
 
-# Not every kernel has O_DIRECT on a file system in memory.
-buffered=
-printf abc >"$tmp/abc"
-"$bin/pipeline" "$tmp/abc" 2>&1 | grep -q "no O_DIRECT" && buffered=--buffered
-
 all_tails() {
-	head -c 140000 "$disk" >"$tmp/data"
+	dd if=/dev/urandom of="$tmp/data" bs=140000 count=1 2>/dev/null
 	for size in 0 1 55 56 64 511 512 513 4095 4096 4097 65535 65536 65537 131072 139999; do
-		head -c "$size" "$tmp/data" >"$tmp/tail"
-		same_hash $buffered --block-size=65536 "$tmp/tail" || return 1
+		head -c "$size" "$tmp/data" >"$dir/tail"
+		sync
+		same_hash $buffered --block-size=65536 "$dir/tail" || return 1
 	done
 }
 
 abc_digest() {
-	"$bin/pipeline" $buffered "$tmp/abc" |
+	"$bin/pipeline" $buffered "$dir/abc" |
 		grep "^ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad "
 }
 
@@ -134,8 +130,6 @@ claim "pipeline: SHA-256 of a disk" same_hash "$disk"
 claim "pipeline: a disk that ends within a block" same_hash --block-size=1228800 "$disk"
 claim "pipeline: two blocks are enough" same_hash --blocks=2 "$disk"
 claim "pipeline: each block is read by O_DIRECT and adopted" reads_directly
-claim "pipeline: FIPS 180-4's example" abc_digest
-claim "pipeline: files of every kind of length" all_tails
 
 run crash "$bin/pipeline" --crash "$disk"
 claim "pipeline --crash: every promise is kept" status_is crash 0
@@ -143,6 +137,20 @@ claim "pipeline --crash: tokens of the dead are refused with ESTALE" says crash 
 	"kept:   each of the 7 tokens of the dead is refused with ESTALE (7 of 7)"
 claim "pipeline --crash: nothing is lost" says crash \
 	"kept:   in the end all 8 blocks are free"
+
+# Files, on a file system that has O_DIRECT where this kernel knows one.
+dir=$tmp buffered=
+if [ -b "$disk" ] && mke2fs "$disk" >/dev/null 2>&1 && mkdir "$tmp/mnt" &&
+	mount -t ext4 "$disk" "$tmp/mnt" 2>/dev/null; then
+	dir=$tmp/mnt
+	trap 'umount "$tmp/mnt"; rm -rf "$tmp"' EXIT
+fi
+printf abc >"$dir/abc"
+"$bin/pipeline" "$dir/abc" 2>&1 | grep -q "no O_DIRECT" && buffered=--buffered
+echo "# files are read from $(stat -f -c %T "$dir") ${buffered:-by O_DIRECT}"
+
+claim "pipeline: FIPS 180-4's example" abc_digest
+claim "pipeline: files of every kind of length" all_tails
 
 run absent "$bin/pipeline" "$tmp/no-such-file"
 claim "pipeline: a file that is not there is an error" status_is absent 2
