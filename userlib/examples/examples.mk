@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0
 #
 # The example programs, for userlib/Makefile to include: static, so that they
-# run in a guest that has nothing else. Needs O (where to build) and the
-# library at $(O)/libmempool.a.
+# run in a guest that has nothing else. Needs O (where to build), Q (@ or nothing)
+# and the library at $(O)/libmempool.a.
 
 EXAMPLES := $(addprefix $(O)/examples/,fit simulate pipeline)
-EXAMPLE_CC = $(CC) -std=gnu11 -O2 -g -Wall -Wextra -D_GNU_SOURCE -I. $(CFLAGS)
+EXAMPLE_CC = $(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wshadow -D_GNU_SOURCE -I. $(CFLAGS)
 
 examples: $(EXAMPLES)
 
@@ -16,8 +16,9 @@ $(O)/examples/pipeline: $(addprefix examples/,pipeline.c pipeline_crash.c sha256
 $(O)/examples/pipeline: $(addprefix examples/,pipeline.h sha256.h)
 
 $(EXAMPLES): libmempool.h $(O)/libmempool.a examples/examples.mk
-	@mkdir -p $(@D)
-	$(EXAMPLE_CC) -static -pthread $(LDFLAGS) -o $@ \
+	$(if $(Q),@echo '  CC      $@')
+	$(Q)mkdir -p $(@D)
+	$(Q)$(EXAMPLE_CC) -static -pthread $(LDFLAGS) -o $@ \
 		$(filter %.c,$^) $(O)/libmempool.a -lm
 
 .PHONY: examples
