@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * The command table, and the only file that touches user memory.
+ *
+ * A command is carried out in three steps: its structure is copied in and
+ * checked, it is executed, the structure is copied out. Only then does @finish
+ * publish what the caller has been told of, or, if telling failed, undo it. No
+ * lock is held across a copy: the user's buffer may itself be pool memory.
+ */
+
+#include <linux/fs.h>
+#include <linux/nospec.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "ioctl.h"
+#include "pool.h"
+#include "session.h"
+
+#define MP_SUB_BATCH	32		/* offsets or tokens copied in at a time */
+
+/**
+ * struct mp_call - one command under way
+ * @s: the session
+ * @arg: its structure, from the user and back
+ * @reserved: what is to be published or undone: tickets or tokens
+ * @nr: how many; 0: nothing is
+ */
+struct mp_call {
+	struct mp_session *s;
+	union {
+		struct mempool_info info;
+		struct mempool_configure configure;
+		struct mempool_alloc alloc;
+		struct mempool_release release;
+		struct mempool_preallocate preallocate;
+		struct mempool_trim trim;
+		struct mempool_session_stats stats;
+		struct mempool_pool_create create;
+		struct mempool_pool_open open;
+		struct mempool_pool_close close;
+		struct mempool_pool_remove remove;
+		struct mempool_pool_batch batch;
+		struct mempool_pool_op op;
+		struct mempool_pool_stats pool_stats;
+	} arg;
+	void *reserved;
+	u32 nr;
+};
+
+/* Whole elements that could be copied in, up to the first that faults. */
+static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
+{
+	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
+}
+
+static int mp_check_count(u32 count)
+{
+	if (!count)
+		return -EINVAL;
+	return count > MP_MAX_BATCH ? -E2BIG : 0;
+}
+
+/* ---- session ---- */
+
+static int mp_ioc_info(struct mp_call *call)
+{
+	mp_session_info(call->s, &call->arg.info);
+	return 0;
+}
+
+static int mp_ioc_configure(struct mp_call *call)
+{
+	return mp_session_configure(call->s, &call->arg.configure);
+}
+
+static int mp_ioc_stats(struct mp_call *call)
+{
+	mp_session_stats(call->s, &call->arg.stats);
+	return 0;
+}
+
+static int mp_ioc_trim(struct mp_call *call)
+{
+	struct mempool_trim *trim = &call->arg.trim;
+
+	if (trim->flags || trim->reserved)
+		return -EINVAL;
+	return mp_session_trim(call->s, &trim->released_bytes);
+}
+
+/* ---- buckets ---- */
+
+static int mp_check_alloc(const struct mempool_alloc *alloc)
+{
+	const u32 known = MEMPOOL_ALLOC_ZERO | MEMPOOL_ALLOC_PAGE_ALIGNED | MEMPOOL_ALLOC_CACHED;
+	u64 bytes;
+
+	if ((alloc->flags & ~known) || alloc->deadline || alloc->reserved || !alloc->size)
+		return -EINVAL;
+	if (check_mul_overflow(alloc->size, (u64)alloc->count, &bytes))
+		return -EOVERFLOW;
+	return mp_check_count(alloc->count);
+}
+
+/* Room for tickets and for what the user is told, on one allocation. */
+static int mp_ioc_alloc(struct mp_call *call)
+{
+	struct mempool_alloc *alloc = &call->arg.alloc;
+	struct mempool_block *blocks;
+	int err;
+
+	err = mp_check_alloc(alloc);
+	if (err)
+		return err;
+	call->reserved = kvmalloc_array(alloc->count,
+					sizeof(*blocks) + sizeof(struct mp_ticket),
+					GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!call->reserved)
+		return -ENOMEM;
+	blocks = call->reserved + alloc->count * sizeof(struct mp_ticket);
+	err = mp_session_alloc(call->s, alloc, call->reserved, blocks, &call->nr);
+	if (err)
+		return err;
+	alloc->done = call->nr;
+	if (copy_to_user(u64_to_user_ptr(alloc->blocks), blocks, call->nr * sizeof(*blocks)))
+		return -EFAULT;
+	return 0;
+}
+
+static void mp_ioc_alloc_finish(struct mp_call *call, bool told)
+{
+	bool count = !(call->arg.alloc.flags & MEMPOOL_ALLOC_CACHED);
+
+	if (told)
+		mp_session_publish(call->s, call->reserved, call->nr, count);
+	else if (call->nr)
+		mp_session_abort(call->s, call->reserved, call->nr);
+	kvfree(call->reserved);
+}
+
+static int mp_check_release(const struct mempool_release *release)
+{
+	const u32 known = MEMPOOL_RELEASE_CACHED | MEMPOOL_RELEASE_CLAIMS | MEMPOOL_RELEASE_ALL;
+
+	if ((release->flags & ~known) || release->reserved || release->claims.reserved)
+		return -EINVAL;
+	if (!(release->flags & MEMPOOL_RELEASE_CLAIMS) &&
+	    memchr_inv(&release->claims, 0, sizeof(release->claims)))
+		return -EINVAL;
+	if (release->flags & MEMPOOL_RELEASE_ALL)
+		return release->count ? -EINVAL : 0;
+	if (!release->count)
+		return release->flags & MEMPOOL_RELEASE_CLAIMS ? 0 : -EINVAL;
+	return mp_check_count(release->count);
+}
+
+static int mp_release_offsets(struct mp_session *s, struct mempool_release *release)
+{
+	const u64 __user *user = u64_to_user_ptr(release->offsets);
+	bool count = !(release->flags & MEMPOOL_RELEASE_CACHED);
+	u64 offsets[MP_SUB_BATCH];
+	u32 nr;
+	int err = 0;
+
+	while (!err && release->done < release->count) {
+		nr = min_t(u32, release->count - release->done, MP_SUB_BATCH);
+		nr = mp_copy_some(offsets, user + release->done, nr, sizeof(*offsets));
+		if (!nr)
+			return -EFAULT;
+		err = mp_session_release(s, offsets, nr, count, &release->done);
+	}
+	return err;
+}
+
+static int mp_ioc_release(struct mp_call *call)
+{
+	struct mempool_release *release = &call->arg.release;
+	int err;
+
+	err = mp_check_release(release);
+	if (err)
+		return err;
+	release->done = 0;
+	if (release->flags & MEMPOOL_RELEASE_CLAIMS)
+		mp_session_claim(call->s, &release->claims);
+	if (release->flags & MEMPOOL_RELEASE_ALL)
+		return mp_session_release_all(call->s, &release->done);
+	return mp_release_offsets(call->s, release);
+}
+
+static int mp_ioc_preallocate(struct mp_call *call)
+{
+	struct mempool_preallocate *req = &call->arg.preallocate;
+	int err;
+
+	if ((req->flags & ~MEMPOOL_ALLOC_PAGE_ALIGNED) || req->reserved || !req->size)
+		return -EINVAL;
+	err = mp_check_count(req->count);
+	return err ? err : mp_session_preallocate(call->s, req);
+}
+
+/* ---- block pools ---- */
+
+static int mp_ioc_create(struct mp_call *call)
+{
+	int err = call->arg.create.reserved ? -EINVAL : 0;
+
+	if (!err)
+		err = mp_pool_create(call->s, &call->arg.create);
+	call->nr = !err;
+	return err;
+}
+
+static void mp_ioc_create_finish(struct mp_call *call, bool told)
+{
+	if (told)
+		mp_pool_created(call->s, call->arg.create.pool);
+	else if (call->nr)
+		mp_pool_close(call->s, call->arg.create.pool);
+}
+
+static int mp_ioc_open(struct mp_call *call)
+{
+	int err = mp_pool_open(call->s, &call->arg.open);
+
+	call->nr = !err;
+	return err;
+}
+
+static void mp_ioc_open_finish(struct mp_call *call, bool told)
+{
+	if (!told && call->nr)
+		mp_pool_close(call->s, call->arg.open.pool);
+}
+
+static int mp_ioc_close(struct mp_call *call)
+{
+	return call->arg.close.reserved ? -EINVAL : mp_pool_close(call->s, call->arg.close.pool);
+}
+
+static int mp_ioc_remove(struct mp_call *call)
+{
+	return mp_pool_remove(call->arg.remove.name);
+}
+
+static int mp_check_batch(struct mempool_pool_batch *batch)
+{
+	if (batch->flags || batch->reserved || batch->deadline)
+		return -EINVAL;
+	batch->done = 0;
+	batch->coalesced = 0;
+	return mp_check_count(batch->count);
+}
+
+static int mp_ioc_get(struct mp_call *call)
+{
+	struct mempool_pool_batch *batch = &call->arg.batch;
+	struct mempool_token *tokens;
+	int err;
+
+	err = mp_check_batch(batch);
+	if (err)
+		return err;
+	tokens = kvmalloc_array(batch->count, sizeof(*tokens), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!tokens)
+		return -ENOMEM;
+	call->reserved = tokens;
+	err = mp_pool_get(call->s, batch->pool, tokens, batch->count, &call->nr);
+	if (err)
+		return err;
+	batch->done = call->nr;
+	if (copy_to_user(u64_to_user_ptr(batch->tokens), tokens, call->nr * sizeof(*tokens)))
+		return -EFAULT;
+	return 0;
+}
+
+static void mp_ioc_get_finish(struct mp_call *call, bool told)
+{
+	if (!told && call->nr)
+		mp_pool_unget(call->s, call->arg.batch.pool, call->reserved, call->nr);
+	kvfree(call->reserved);
+}
+
+typedef int mp_tokens_fn(struct mp_session *s, struct mempool_pool_batch *batch,
+			 const struct mempool_token *tokens, u32 nr);
+
+static int mp_return_tokens(struct mp_session *s, struct mempool_pool_batch *batch,
+			    const struct mempool_token *tokens, u32 nr)
+{
+	return mp_pool_return(s, batch->pool, tokens, nr, &batch->done, &batch->coalesced);
+}
+
+static int mp_adopt_tokens(struct mp_session *s, struct mempool_pool_batch *batch,
+			   const struct mempool_token *tokens, u32 nr)
+{
+	return mp_pool_adopt(s, batch->pool, tokens, nr, &batch->done);
+}
+
+/* Copies tokens in and hands them on, a few at a time. */
+static int mp_for_tokens(struct mp_call *call, mp_tokens_fn *fn)
+{
+	struct mempool_pool_batch *batch = &call->arg.batch;
+	const struct mempool_token __user *user = u64_to_user_ptr(batch->tokens);
+	struct mempool_token tokens[MP_SUB_BATCH];
+	u32 nr;
+	int err;
+
+	err = mp_check_batch(batch);
+	while (!err && batch->done < batch->count) {
+		nr = min_t(u32, batch->count - batch->done, MP_SUB_BATCH);
+		nr = mp_copy_some(tokens, user + batch->done, nr, sizeof(*tokens));
+		if (!nr)
+			return -EFAULT;
+		err = fn(call->s, batch, tokens, nr);
+	}
+	return err;
+}
+
+static int mp_ioc_return(struct mp_call *call)
+{
+	return mp_for_tokens(call, mp_return_tokens);
+}
+
+static int mp_ioc_adopt(struct mp_call *call)
+{
+	return mp_for_tokens(call, mp_adopt_tokens);
+}
+
+static int mp_ioc_coalesce(struct mp_call *call)
+{
+	struct mempool_pool_op *op = &call->arg.op;
+
+	return op->flags ? -EINVAL : mp_pool_coalesce(call->s, op->pool, &op->result);
+}
+
+static int mp_ioc_reset(struct mp_call *call)
+{
+	struct mempool_pool_op *op = &call->arg.op;
+
+	if (op->flags & ~MEMPOOL_RESET_FORCE)
+		return -EINVAL;
+	return mp_pool_reset(call->s, op->pool, op->flags & MEMPOOL_RESET_FORCE, &op->result);
+}
+
+static int mp_ioc_pool_stats(struct mp_call *call)
+{
+	struct mempool_pool_stats *stats = &call->arg.pool_stats;
+
+	return stats->flags ? -EINVAL : mp_pool_stats(call->s, stats->pool, stats);
+}
+
+/* ---- the table ---- */
+
+/**
+ * struct mp_command - how to carry out one command
+ * @cmd: as this version defines it
+ * @size: of its structure now
+ * @min_size: of its first version
+ * @changes_state: needs a file opened for writing
+ * @partial: the structure is copied out also when it fails
+ * @execute: 0 or a negative errno
+ * @finish: @told: the caller has been told of success. Called whenever @execute
+ *	was; may be NULL
+ */
+struct mp_command {
+	unsigned int cmd;
+	unsigned int size;
+	unsigned int min_size;
+	bool changes_state;
+	bool partial;
+	int (*execute)(struct mp_call *call);
+	void (*finish)(struct mp_call *call, bool told);
+};
+
+#define MP_COMMAND(_nr, _struct, _last, _execute, ...)				\
+	[MEMPOOL_NR_##_nr] = {							\
+		.cmd = MEMPOOL_IOC_##_nr,					\
+		.size = sizeof(struct _struct),					\
+		.min_size = offsetofend(struct _struct, _last),			\
+		.execute = _execute,						\
+		__VA_ARGS__							\
+	}
+
+#define MP_W	.changes_state = true
+
+static const struct mp_command mp_commands[] = {
+	MP_COMMAND(INFO, mempool_info, tiers, mp_ioc_info),
+	MP_COMMAND(CONFIGURE, mempool_configure, tiers, mp_ioc_configure, MP_W),
+	MP_COMMAND(ALLOC, mempool_alloc, reserved, mp_ioc_alloc, MP_W,
+		   .finish = mp_ioc_alloc_finish),
+	MP_COMMAND(RELEASE, mempool_release, claims, mp_ioc_release, MP_W, .partial = true),
+	MP_COMMAND(PREALLOCATE, mempool_preallocate, reserved, mp_ioc_preallocate, MP_W,
+		   .partial = true),
+	MP_COMMAND(TRIM, mempool_trim, released_bytes, mp_ioc_trim, MP_W),
+	MP_COMMAND(STATS, mempool_session_stats, nr_pools, mp_ioc_stats),
+	MP_COMMAND(POOL_CREATE, mempool_pool_create, stride, mp_ioc_create, MP_W,
+		   .finish = mp_ioc_create_finish),
+	MP_COMMAND(POOL_OPEN, mempool_pool_open, threshold, mp_ioc_open,
+		   .finish = mp_ioc_open_finish),
+	MP_COMMAND(POOL_CLOSE, mempool_pool_close, reserved, mp_ioc_close),
+	MP_COMMAND(POOL_REMOVE, mempool_pool_remove, name, mp_ioc_remove, MP_W),
+	MP_COMMAND(POOL_GET, mempool_pool_batch, reserved, mp_ioc_get, MP_W,
+		   .finish = mp_ioc_get_finish),
+	MP_COMMAND(POOL_RETURN, mempool_pool_batch, reserved, mp_ioc_return, MP_W,
+		   .partial = true),
+	MP_COMMAND(POOL_ADOPT, mempool_pool_batch, reserved, mp_ioc_adopt, MP_W,
+		   .partial = true),
+	MP_COMMAND(POOL_COALESCE, mempool_pool_op, result, mp_ioc_coalesce, MP_W),
+	MP_COMMAND(POOL_RESET, mempool_pool_op, result, mp_ioc_reset, MP_W),
+	MP_COMMAND(POOL_STATS, mempool_pool_stats, reserved, mp_ioc_pool_stats),
+};
+
+/* By type, number and direction: the size may be another version's. */
+static const struct mp_command *mp_find_command(unsigned int cmd)
+{
+	const struct mp_command *command;
+	unsigned int nr = _IOC_NR(cmd);
+
+	if (_IOC_TYPE(cmd) != MEMPOOL_IOC_TYPE || nr >= ARRAY_SIZE(mp_commands))
+		return NULL;
+	command = &mp_commands[array_index_nospec(nr, ARRAY_SIZE(mp_commands))];
+	if (!command->execute || _IOC_DIR(cmd) != _IOC_DIR(command->cmd))
+		return NULL;
+	return command;
+}
+
+static int mp_copy_in(struct mp_call *call, const struct mp_command *command,
+		      unsigned int cmd, const void __user *user)
+{
+	if (_IOC_SIZE(cmd) < command->min_size)
+		return -EINVAL;
+	if (!(_IOC_DIR(cmd) & _IOC_WRITE))
+		return 0;
+	return copy_struct_from_user(&call->arg, command->size, user, _IOC_SIZE(cmd));
+}
+
+/* What the caller's structure has beyond ours reads as zero. */
+static int mp_copy_out(const struct mp_call *call, const struct mp_command *command,
+		       unsigned int cmd, void __user *user)
+{
+	unsigned int size = min(_IOC_SIZE(cmd), command->size);
+
+	if (!(_IOC_DIR(cmd) & _IOC_READ))
+		return 0;
+	if (copy_to_user(user, &call->arg, size) ||
+	    clear_user(user + size, _IOC_SIZE(cmd) - size))
+		return -EFAULT;
+	return 0;
+}
+
+/**
+ * mp_ioctl() - carries out a command of uapi/mempool.h
+ * @file: the session
+ * @cmd: command
+ * @arg: user address of its structure
+ *
+ * Context: sleeps.
+ * Return: 0 or a negative errno of the table there.
+ */
+long mp_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	const struct mp_command *command = mp_find_command(cmd);
+	struct mp_call call = { .s = file->private_data };
+	void __user *user = (void __user *)arg;
+	int err, copy_err = 0;
+
+	if (!command)
+		return -ENOTTY;
+	if (command->changes_state && !(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+	err = mp_copy_in(&call, command, cmd, user);
+	if (err)
+		return err;
+	err = command->execute(&call);
+	if (!err || command->partial)
+		copy_err = mp_copy_out(&call, command, cmd, user);
+	if (!err)
+		err = copy_err;
+	if (command->finish)
+		command->finish(&call, !err);
+	return err;
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * A session's memory: blocks out of its buckets, and the chunks behind them.
+ *
+ * The session's mutex is held inside the core and dropped around everything that
+ * takes time: acquiring chunks, zeroing, taking chunks out of page tables.
+ */
+
+#include <linux/highmem.h>
+#include <linux/jiffies.h>
+#include <linux/sched/signal.h>
+
+#include "acquire.h"
+#include "mmap.h"
+#include "session.h"
+
+/* Context: sleeps. Return: 0, or -EINTR when a fatal signal came first. */
+int mp_session_lock(struct mp_session *s)
+{
+	return mutex_lock_killable(&s->lock) ? -EINTR : 0;
+}
+
+/* ---- chunks ---- */
+
+/* Slots that no page table leads through any more become holes. */
+void mp_session_absorb_freed(struct mp_session *s)
+{
+	struct llist_node *freed = llist_del_all(&s->freed);
+	struct mp_slot *slot, *next;
+
+	lockdep_assert_held(&s->lock);
+	llist_for_each_entry_safe(slot, next, freed, freed)
+		mp_heap_give_slots(&s->heap, slot->index, 1);
+}
+
+/* Backs @nr slots from @first with the first chunks of the list. */
+static int mp_session_bind(struct mp_session *s, u64 first, u64 nr, struct list_head *chunks)
+{
+	struct mp_chunk *chunk;
+	u64 i;
+	int err;
+
+	lockdep_assert_held(&s->lock);
+	for (i = 0; i < nr; i++) {
+		chunk = list_first_entry(chunks, struct mp_chunk, list);
+		chunk->slot = first + i;
+		list_del(&chunk->list);
+		err = mp_heap_bind(&s->heap, first + i, chunk);
+		if (err) {
+			list_add(&chunk->list, chunks);
+			return err;
+		}
+	}
+	return 0;
+}
+
+/**
+ * mp_session_detach_idle() - takes idle chunks out of a session's heap
+ * @s: locked
+ * @nr: most to take; those within the guaranteed minimum stay
+ * @chunks: they are added here, still the session's, in no slot
+ *
+ * Return: how many.
+ */
+unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
+				     struct list_head *chunks)
+{
+	unsigned long taken = 0;
+	struct mp_chunk *chunk;
+	struct mp_slot *slot;
+
+	lockdep_assert_held(&s->lock);
+	while (taken < nr && mp_session_spare_idle(s)) {
+		slot = mp_heap_idle_slot(&s->heap);
+		mp_buckets_vacate(&s->buckets, slot->index);
+		chunk = mp_heap_unbind(&s->heap, slot->index);
+		list_add_tail(&chunk->list, chunks);
+		taken++;
+	}
+	return taken;
+}
+
+/* The same for wholly free chunks only: what no cache wants to keep. */
+void mp_session_detach_free(struct mp_session *s, struct list_head *chunks)
+{
+	struct mp_slot *slot;
+
+	lockdep_assert_held(&s->lock);
+	while ((slot = mp_heap_idle_slot(&s->heap)) && mp_slot_wholly_free(slot))
+		if (!mp_session_detach_idle(s, 1, chunks))
+			break;
+}
+
+void mp_session_unlock_and_hand_over(struct mp_session *s, struct list_head *chunks)
+{
+	mutex_unlock(&s->lock);
+	if (!list_empty(chunks))
+		mp_session_hand_over(s, chunks);
+}
+
+/*
+ * Makes up for missing chunks with idle ones of the session's own, moved to
+ * other slots: the minimum is no obstacle, since they stay the session's.
+ */
+static unsigned long mp_session_move_idle(struct mp_session *s, unsigned long nr,
+					  struct list_head *chunks)
+{
+	unsigned long floor = s->min_chunks, taken;
+	LIST_HEAD(moving);
+
+	lockdep_assert_held(&s->lock);
+	WRITE_ONCE(s->min_chunks, 0);
+	taken = mp_session_detach_idle(s, nr, &moving);
+	WRITE_ONCE(s->min_chunks, floor);
+
+	mutex_unlock(&s->lock);
+	mp_session_unmap(s, &moving);
+	mutex_lock(&s->lock);
+	list_splice_tail(&moving, chunks);
+	return taken;
+}
+
+/* Acquires @nr chunks, or, if that fails, counts on idle ones of the session. */
+static int mp_session_acquire(struct mp_session *s, unsigned long nr, struct list_head *chunks)
+{
+	unsigned long own;
+	int err;
+
+	lockdep_assert_held(&s->lock);
+	mutex_unlock(&s->lock);
+	err = mp_acquire(&s->owner, nr, s->node, chunks);
+	mutex_lock(&s->lock);
+	if (err != -ENOMEM && err != -EDQUOT)
+		return err;
+
+	own = min_t(unsigned long, nr, s->heap.nr_idle);
+	if (!own)
+		return err;
+	if (own < nr) {
+		mutex_unlock(&s->lock);
+		err = mp_acquire(&s->owner, nr - own, s->node, chunks);
+		mutex_lock(&s->lock);
+		if (err)
+			return err;
+	}
+	return mp_session_move_idle(s, own, chunks) == own ? 0 : -EAGAIN;
+}
+
+static unsigned long mp_count(const struct list_head *chunks)
+{
+	const struct list_head *pos;
+	unsigned long nr = 0;
+
+	list_for_each(pos, chunks)
+		nr++;
+	return nr;
+}
+
+/**
+ * mp_session_grow() - makes a free run of @pages pages in the heap
+ * @s: locked; the lock is dropped and taken again
+ * @pages: length of the run
+ *
+ * Context: sleeps.
+ * Return: 0; -ENOMEM, -EDQUOT, -EINTR.
+ */
+int mp_session_grow(struct mp_session *s, u64 pages)
+{
+	unsigned long have = 0;
+	LIST_HEAD(chunks);
+	u64 first, nr;
+	int err;
+
+	for (;;) {
+		mp_session_absorb_freed(s);
+		err = mp_heap_plan(&s->heap, pages, &first, &nr);
+		if (err || !nr)
+			break;
+		if (have >= nr) {
+			err = mp_session_bind(s, first, nr, &chunks);
+			break;
+		}
+		err = mp_session_acquire(s, nr - have, &chunks);
+		if (err == -EAGAIN && fatal_signal_pending(current))
+			err = -EINTR;
+		if (err && err != -EAGAIN)
+			break;
+		have = mp_count(&chunks);
+	}
+	if (!list_empty(&chunks)) {
+		/* More than was needed in the end. Moved ones hold data. */
+		mutex_unlock(&s->lock);
+		mp_arena_dispose(&chunks);
+		mutex_lock(&s->lock);
+	}
+	return err == -ENOSPC ? -ENOMEM : err;
+}
+
+/* ---- blocks ---- */
+
+static int mp_session_take(struct mp_session *s, u64 size, u32 flags, struct mp_ticket *ticket)
+{
+	u64 pages;
+	int err;
+
+	for (;;) {
+		err = mp_buckets_take(&s->buckets, size, flags, ticket, &pages);
+		if (err != -ENOSPC)
+			return err;
+		err = mp_session_grow(s, pages);
+		if (err)
+			return err;
+	}
+}
+
+static void mp_count_failure(struct mp_session *s, int err)
+{
+	if (err == -ENOMEM)
+		s->failed_no_memory++;
+	else if (err == -EDQUOT)
+		s->failed_limit++;
+}
+
+static void mp_describe_block(const struct mp_session *s, const struct mp_ticket *ticket,
+			      struct mempool_block *block)
+{
+	const struct mp_slab *slab = ticket->slab;
+
+	*block = (struct mempool_block){
+		.offset = mp_slab_offset(slab, ticket->index),
+		.slab = slab->start << PAGE_SHIFT,
+		.flags = ticket->reused ? MEMPOOL_BLOCK_REUSED : 0,
+	};
+	block->tenure = mp_heap_tenure(&s->heap, block->offset, slab->stride);
+}
+
+/* Zeroes part of one page of the session's space; it is backed and stays so. */
+static void mp_zero_in_page(struct mp_session *s, u64 offset, size_t len)
+{
+	struct mp_slot *slot = mp_heap_slot(&s->heap, offset / MEMPOOL_CHUNK_SIZE);
+	struct mp_chunk *chunk = mp_slot_chunk(slot);
+	unsigned int index = (offset % MEMPOOL_CHUNK_SIZE) >> PAGE_SHIFT;
+
+	memzero_page(mp_pages_at(&chunk->pages, index), offset_in_page(offset), len);
+}
+
+/* A reserved block keeps its chunks from being handed on: no lock is needed. */
+static void mp_session_zero(struct mp_session *s, u64 offset, u64 size)
+{
+	size_t len;
+
+	for (; size; offset += len, size -= len) {
+		len = min_t(u64, size, PAGE_SIZE - offset_in_page(offset));
+		mp_zero_in_page(s, offset, len);
+		cond_resched();
+	}
+}
+
+/**
+ * mp_session_alloc() - reserves blocks
+ * @s: not locked
+ * @req: checked; its @size, @count and @flags are used
+ * @tickets: receives @count tickets
+ * @blocks: receives their descriptions
+ * @done: receives how many were had
+ *
+ * The blocks are nobody's until mp_session_publish(), or mp_session_abort().
+ *
+ * Context: sleeps.
+ * Return: 0 when *@done > 0; else -ENOMEM, -EDQUOT, -EINVAL, -EOVERFLOW, -EINTR.
+ */
+int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
+		     struct mp_ticket *tickets, struct mempool_block *blocks, u32 *done)
+{
+	u32 flags = req->flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
+	u32 nr = 0;
+	int err;
+
+	err = mp_session_lock(s);
+	if (err)
+		return err;
+	while (nr < req->count) {
+		err = mp_session_take(s, req->size, flags, &tickets[nr]);
+		if (err)
+			break;
+		mp_describe_block(s, &tickets[nr], &blocks[nr]);
+		nr++;
+		cond_resched();
+	}
+	if (nr)
+		s->started = true;
+	else
+		mp_count_failure(s, err);
+	WRITE_ONCE(s->last_used, jiffies);
+	mutex_unlock(&s->lock);
+
+	*done = nr;
+	if (req->flags & MEMPOOL_ALLOC_ZERO)
+		while (nr--)
+			mp_session_zero(s, blocks[nr].offset, tickets[nr].slab->stride);
+	return *done ? 0 : err;
+}
+
+/* The blocks are the user's now; @count: they count as allocations. */
+void mp_session_publish(struct mp_session *s, const struct mp_ticket *tickets, u32 nr,
+			bool count)
+{
+	u32 i;
+
+	mutex_lock(&s->lock);
+	for (i = 0; i < nr; i++)
+		mp_buckets_publish(&s->buckets, &tickets[i], count);
+	mutex_unlock(&s->lock);
+}
+
+/* The blocks go back unseen. */
+void mp_session_abort(struct mp_session *s, const struct mp_ticket *tickets, u32 nr)
+{
+	LIST_HEAD(chunks);
+	u32 i;
+
+	mutex_lock(&s->lock);
+	for (i = 0; i < nr; i++)
+		mp_buckets_abort(&s->buckets, &tickets[i]);
+	mp_session_detach_free(s, &chunks);
+	mp_session_unlock_and_hand_over(s, &chunks);
+}
+
+/**
+ * mp_session_release() - gives blocks back, up to the first that is refused
+ * @s: not locked
+ * @offsets: in the session's space, from the user
+ * @nr: how many
+ * @count: they count as releases
+ * @done: raised by the number given back
+ *
+ * Context: sleeps.
+ * Return: 0; -EINVAL, -ENOENT for the offset after the last one given back;
+ * -EINTR.
+ */
+int mp_session_release(struct mp_session *s, const u64 *offsets, u32 nr, bool count, u32 *done)
+{
+	LIST_HEAD(chunks);
+	u32 i;
+	int err;
+
+	err = mp_session_lock(s);
+	if (err)
+		return err;
+	for (i = 0; i < nr && !err; i++)
+		err = mp_buckets_give(&s->buckets, offsets[i], count);
+	*done += err ? i - 1 : i;
+	WRITE_ONCE(s->last_used, jiffies);
+	mp_session_detach_free(s, &chunks);
+	mp_session_unlock_and_hand_over(s, &chunks);
+	return err;
+}
+
+/* Gives every block of every bucket back. Return: 0 or -EINTR. */
+int mp_session_release_all(struct mp_session *s, u32 *done)
+{
+	LIST_HEAD(chunks);
+	int err;
+
+	err = mp_session_lock(s);
+	if (err)
+		return err;
+	*done = min_t(u64, mp_buckets_give_all(&s->buckets), U32_MAX);
+	WRITE_ONCE(s->last_used, jiffies);
+	mp_session_detach_free(s, &chunks);
+	mp_session_unlock_and_hand_over(s, &chunks);
+	return 0;
+}
+
+/**
+ * mp_session_preallocate() - makes free blocks of a bucket ready
+ * @s: not locked
+ * @req: checked; @done is set
+ *
+ * Context: sleeps.
+ * Return: 0, or why fewer than @count are ready; those that are stay.
+ */
+int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req)
+{
+	u32 flags = req->flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
+	u64 pages;
+	int err;
+
+	err = mp_session_lock(s);
+	if (err)
+		return err;
+	s->started = true;
+	do {
+		err = mp_buckets_prepare(&s->buckets, req->size, flags, req->count, &req->done,
+					 &pages);
+		if (err == -ENOSPC) {
+			err = mp_session_grow(s, pages);
+			if (!err)
+				err = -EAGAIN;
+		}
+		cond_resched();
+	} while (err == -EAGAIN);
+	mp_count_failure(s, err);
+	mutex_unlock(&s->lock);
+	return err;
+}
+
+/* Gives idle chunks above the minimum back to the reserve. */
+int mp_session_trim(struct mp_session *s, u64 *released)
+{
+	LIST_HEAD(chunks);
+	int err;
+
+	err = mp_session_lock(s);
+	if (err)
+		return err;
+	mp_session_absorb_freed(s);
+	mp_buckets_trim(&s->buckets);
+	*released = (u64)mp_session_detach_idle(s, ULONG_MAX, &chunks) * MEMPOOL_CHUNK_SIZE;
+	mp_session_unlock_and_hand_over(s, &chunks);
+	return 0;
+}

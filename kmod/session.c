@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* Session: lifetime, options and figures. See session.h. */
+
+#include <linux/cred.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+
+#include "mmap.h"
+#include "pool.h"
+#include "session.h"
+
+struct mp_session_defaults mp_session_defaults;
+
+LIST_HEAD(mp_sessions);
+DEFINE_MUTEX(mp_sessions_lock);		/* mp_sessions, mp_nr_sessions, mp_closed */
+static unsigned long mp_nr_sessions;
+
+/* What closed sessions did: sums over sessions never run backwards. */
+static struct mempool_session_stats mp_closed;
+
+/* ---- lifetime ---- */
+
+static void mp_session_free(struct mp_owner *owner)
+{
+	struct mp_session *s = container_of(owner, struct mp_session, owner);
+
+	mp_buckets_destroy(&s->buckets);
+	mp_heap_destroy(&s->heap);
+	xa_destroy(&s->pools);
+	if (s->inode)
+		iput(s->inode);
+	kfree(s);
+}
+
+static int mp_session_enlist(struct mp_session *s)
+{
+	int err = 0;
+
+	mutex_lock(&mp_sessions_lock);
+	if (mp_nr_sessions >= mp_session_defaults.max_sessions) {
+		err = -ENFILE;
+	} else {
+		mp_nr_sessions++;
+		list_add_tail(&s->list, &mp_sessions);
+	}
+	mutex_unlock(&mp_sessions_lock);
+	return err;
+}
+
+static int mp_session_init(struct mp_session *s)
+{
+	int err;
+
+	mutex_init(&s->lock);
+	init_llist_head(&s->freed);
+	xa_init_flags(&s->pools, XA_FLAGS_ALLOC | XA_FLAGS_ACCOUNT);
+	s->node = NUMA_NO_NODE;
+	s->last_used = jiffies;
+	s->pid = task_tgid_nr(current);
+	get_task_comm(s->comm, current);
+	s->owner.limit = mp_session_defaults.limit;
+	mp_buckets_init(&s->buckets, &s->heap, &mp_session_defaults.tiers);
+	err = mp_heap_init(&s->heap, mp_session_defaults.nr_slots);
+	if (err)
+		return err;
+	s->inode = mp_inode_new();
+	if (IS_ERR(s->inode)) {
+		err = PTR_ERR(s->inode);
+		s->inode = NULL;
+		return err;
+	}
+	return mp_session_enlist(s);
+}
+
+/**
+ * mp_session_open() - a new owner of memory, of the calling user
+ *
+ * Context: sleeps.
+ * Return: the session, ended by mp_session_close(); -ENOMEM or -ENFILE as an
+ * error pointer.
+ */
+struct mp_session *mp_session_open(void)
+{
+	struct mp_session *s = kzalloc(sizeof(*s), GFP_KERNEL_ACCOUNT);
+	struct mp_user *user = mp_user_get(current_euid());
+	int err;
+
+	if (!s || !user) {
+		mp_user_put(user);
+		kfree(s);
+		return ERR_PTR(-ENOMEM);
+	}
+	mp_owner_init(&s->owner, MP_OWNER_SESSION, user, mp_session_free);
+	err = mp_session_init(s);
+	if (err) {
+		mp_owner_put(&s->owner);
+		return ERR_PTR(err);
+	}
+	return s;
+}
+
+static void mp_add_counters(struct mempool_session_stats *sum,
+			    const struct mempool_session_stats *stats)
+{
+	sum->new_allocations += stats->new_allocations;
+	sum->reused_allocations += stats->reused_allocations;
+	sum->total_allocations += stats->total_allocations;
+	sum->releases += stats->releases;
+	sum->bad_releases += stats->bad_releases;
+	sum->failed_no_memory += stats->failed_no_memory;
+	sum->failed_limit += stats->failed_limit;
+	sum->reclaimed_chunks += stats->reclaimed_chunks;
+}
+
+static void mp_session_read_stats(struct mp_session *s, struct mempool_session_stats *stats);
+
+/* Off the list and into the sums of closed sessions, in one step for readers. */
+static void mp_session_delist(struct mp_session *s)
+{
+	struct mempool_session_stats stats;
+
+	mutex_lock(&mp_sessions_lock);
+	list_del(&s->list);
+	mp_nr_sessions--;
+	mp_session_read_stats(s, &stats);
+	mp_add_counters(&mp_closed, &stats);
+	mutex_unlock(&mp_sessions_lock);
+}
+
+/**
+ * mp_session_close() - the last reference to the file is gone
+ * @s: no descriptor, no mapping and no system call is left
+ *
+ * Everything goes back: the caller may be any process that held the last
+ * reference, so nothing is zeroed here and no pin is waited for.
+ *
+ * Context: sleeps.
+ */
+void mp_session_close(struct mp_session *s)
+{
+	LIST_HEAD(chunks);
+
+	mp_session_delist(s);
+	mp_session_leave_pools(s);
+
+	mutex_lock(&s->lock);
+	WRITE_ONCE(s->min_chunks, 0);
+	mp_buckets_give_all(&s->buckets);
+	mp_buckets_trim(&s->buckets);
+	mp_session_detach_idle(s, ULONG_MAX, &chunks);
+	WARN_ON_ONCE(s->heap.nr_backed);
+	mp_session_unlock_and_hand_over(s, &chunks);
+	mp_owner_put(&s->owner);
+}
+
+/* ---- options ---- */
+
+/**
+ * mp_session_info() - what this device and this session are
+ * @s: not locked
+ * @info: filled in
+ */
+void mp_session_info(struct mp_session *s, struct mempool_info *info)
+{
+	struct mp_tiers *tiers = &s->buckets.tiers;
+
+	mutex_lock(&s->lock);
+	*info = (struct mempool_info){
+		.features = MEMPOOL_FEATURE_CLAIMS | MEMPOOL_FEATURE_STATUS_PAGE |
+			    MEMPOOL_FEATURE_NAMED_POOLS |
+			    (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? MEMPOOL_FEATURE_HUGE : 0),
+		.session_id = s->owner.id,
+		.space_bytes = mp_space_bytes(),
+		.status_offset = mp_space_bytes(),
+		.reserve_bytes = (u64)mp_arena.nr_chunks * MEMPOOL_CHUNK_SIZE,
+		.max_cached_bytes = s->buckets.max_cached_bytes,
+		.min_bytes = (u64)s->min_chunks * MEMPOOL_CHUNK_SIZE,
+		.limit_bytes = (u64)(s->owner.limit ?: mp_arena.nr_chunks) * MEMPOOL_CHUNK_SIZE,
+		.user_limit_bytes = (u64)(mp_arena.user_limit ?: mp_arena.nr_chunks) *
+				    MEMPOOL_CHUNK_SIZE,
+		.page_size = PAGE_SIZE,
+		.chunk_size = MEMPOOL_CHUNK_SIZE,
+		.block_align = MEMPOOL_BLOCK_ALIGN,
+		.max_batch = MP_MAX_BATCH,
+		.max_cached = s->buckets.max_cached,
+		.node = s->node == NUMA_NO_NODE ? MEMPOOL_NODE_ANY : s->node,
+		.nr_tiers = tiers->nr,
+	};
+	memcpy(info->tiers, tiers->tier, tiers->nr * sizeof(tiers->tier[0]));
+	mutex_unlock(&s->lock);
+}
+
+static int mp_check_tiers(const struct mempool_configure *conf, struct mp_tiers *tiers)
+{
+	if (conf->nr_tiers > MEMPOOL_MAX_TIERS)
+		return -EINVAL;
+	*tiers = (struct mp_tiers){ .nr = conf->nr_tiers };
+	memcpy(tiers->tier, conf->tiers, conf->nr_tiers * sizeof(conf->tiers[0]));
+	if (memchr_inv(&conf->tiers[conf->nr_tiers], 0,
+		       sizeof(conf->tiers) - conf->nr_tiers * sizeof(conf->tiers[0])))
+		return -EINVAL;
+	if (!(conf->flags & MEMPOOL_CONFIGURE_TIERS))
+		return conf->nr_tiers ? -EINVAL : 0;
+	return mp_tiers_check(tiers);
+}
+
+/* A field is set by its flag, or zero. */
+static bool mp_conf_clear(const struct mempool_configure *conf, u32 flag, u64 value)
+{
+	return (conf->flags & flag) || !value;
+}
+
+static int mp_check_configure(const struct mempool_configure *conf, struct mp_tiers *tiers)
+{
+	const u32 known = MEMPOOL_CONFIGURE_TIERS | MEMPOOL_CONFIGURE_MAX_CACHED |
+			  MEMPOOL_CONFIGURE_MAX_CACHED_BYTES | MEMPOOL_CONFIGURE_MIN_BYTES |
+			  MEMPOOL_CONFIGURE_LIMIT_BYTES | MEMPOOL_CONFIGURE_NODE;
+
+	if (!conf->flags || (conf->flags & ~known))
+		return -EINVAL;
+	if (!mp_conf_clear(conf, MEMPOOL_CONFIGURE_MAX_CACHED, conf->max_cached) ||
+	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_MAX_CACHED_BYTES, conf->max_cached_bytes) ||
+	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_MIN_BYTES, conf->min_bytes) ||
+	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_LIMIT_BYTES, conf->limit_bytes) ||
+	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_NODE, conf->node))
+		return -EINVAL;
+	if ((conf->flags & MEMPOOL_CONFIGURE_NODE) && conf->node != MEMPOOL_NODE_ANY &&
+	    (conf->node < 0 || conf->node >= nr_node_ids || !node_online(conf->node)))
+		return -EINVAL;
+	if ((conf->flags & MEMPOOL_CONFIGURE_LIMIT_BYTES) &&
+	    (conf->limit_bytes < MEMPOOL_CHUNK_SIZE ||
+	     (mp_session_defaults.limit &&
+	      conf->limit_bytes / MEMPOOL_CHUNK_SIZE > mp_session_defaults.limit)))
+		return -EINVAL;
+	return mp_check_tiers(conf, tiers);
+}
+
+/* The guaranteed minimum: taken now, or refused with nothing changed. */
+static int mp_session_set_min(struct mp_session *s, u64 bytes)
+{
+	u64 chunks = DIV_ROUND_UP_ULL(bytes, MEMPOOL_CHUNK_SIZE);
+	int err = 0;
+
+	if (bytes > U64_MAX - MEMPOOL_CHUNK_SIZE || chunks > mp_arena.nr_chunks)
+		return -ENOMEM;
+	if (chunks > s->heap.nr_backed)
+		err = mp_session_grow(s, chunks * MP_CHUNK_PAGES);
+	if (!err)
+		WRITE_ONCE(s->min_chunks, chunks);
+	return err;
+}
+
+static int mp_session_apply(struct mp_session *s, const struct mempool_configure *conf,
+			    const struct mp_tiers *tiers)
+{
+	unsigned long old_limit = s->owner.limit;
+	int old_node = s->node;
+	int err = 0;
+
+	if (conf->flags & MEMPOOL_CONFIGURE_LIMIT_BYTES)
+		s->owner.limit = min_t(u64, conf->limit_bytes / MEMPOOL_CHUNK_SIZE,
+				       mp_arena.nr_chunks);
+	if (conf->flags & MEMPOOL_CONFIGURE_NODE)
+		s->node = conf->node == MEMPOOL_NODE_ANY ? NUMA_NO_NODE : conf->node;
+	if (conf->flags & MEMPOOL_CONFIGURE_MIN_BYTES)
+		err = mp_session_set_min(s, conf->min_bytes);
+	if (err) {
+		s->owner.limit = old_limit;
+		s->node = old_node;
+		return err;
+	}
+	if (conf->flags & MEMPOOL_CONFIGURE_TIERS)
+		s->buckets.tiers = *tiers;
+	if (conf->flags & MEMPOOL_CONFIGURE_MAX_CACHED)
+		s->buckets.max_cached = conf->max_cached;
+	if (conf->flags & MEMPOOL_CONFIGURE_MAX_CACHED_BYTES)
+		s->buckets.max_cached_bytes = conf->max_cached_bytes;
+	return 0;
+}
+
+/**
+ * mp_session_configure() - sets options, before the first allocation
+ * @s: not locked
+ * @conf: from the user
+ *
+ * Context: sleeps.
+ * Return: 0; -EINVAL, -EBUSY, -ENOMEM, -EDQUOT, -EINTR.
+ */
+int mp_session_configure(struct mp_session *s, const struct mempool_configure *conf)
+{
+	LIST_HEAD(chunks);
+	struct mp_tiers tiers;
+	int err;
+
+	err = mp_check_configure(conf, &tiers);
+	if (err)
+		return err;
+	err = mp_session_lock(s);
+	if (err)
+		return err;
+	err = s->started ? -EBUSY : mp_session_apply(s, conf, &tiers);
+	mp_session_detach_free(s, &chunks);
+	mp_session_unlock_and_hand_over(s, &chunks);
+	return err;
+}
+
+/* ---- figures ---- */
+
+static u64 mp_add_saturating(u64 a, u64 b)
+{
+	return b > U64_MAX - a ? U64_MAX : a + b;
+}
+
+/**
+ * mp_session_claim() - takes over what caches in user space counted
+ * @s: not locked
+ * @claims: from the user; only statistics depend on them
+ */
+void mp_session_claim(struct mp_session *s, const struct mempool_claims *claims)
+{
+	struct mempool_claims *sum = &s->claims;
+
+	mutex_lock(&s->lock);
+	sum->new_allocations = mp_add_saturating(sum->new_allocations, claims->new_allocations);
+	sum->reused_allocations = mp_add_saturating(sum->reused_allocations,
+						    claims->reused_allocations);
+	sum->releases = mp_add_saturating(sum->releases, claims->releases);
+	sum->bad_releases = mp_add_saturating(sum->bad_releases, claims->bad_releases);
+	sum->peak_bytes = max(sum->peak_bytes, claims->peak_bytes);
+	mutex_unlock(&s->lock);
+}
+
+/* Each figure is read once; together they may be of slightly different moments. */
+static void mp_session_read_stats(struct mp_session *s, struct mempool_session_stats *stats)
+{
+	const struct mp_bucket_counts *counts = &s->buckets.counts;
+	const struct mempool_claims *claims = &s->claims;
+	const u64 chunk = MEMPOOL_CHUNK_SIZE;
+	u64 claimed_peak = READ_ONCE(claims->peak_bytes);
+	u64 peak = READ_ONCE(counts->peak_bytes);
+
+	*stats = (struct mempool_session_stats){
+		.session_id = s->owner.id,
+		.new_allocations = mp_add_saturating(READ_ONCE(counts->new_allocations),
+						     READ_ONCE(claims->new_allocations)),
+		.reused_allocations = mp_add_saturating(READ_ONCE(counts->reused_allocations),
+							READ_ONCE(claims->reused_allocations)),
+		.releases = mp_add_saturating(READ_ONCE(counts->releases),
+					      READ_ONCE(claims->releases)),
+		.bad_releases = mp_add_saturating(READ_ONCE(counts->bad_releases),
+						  READ_ONCE(claims->bad_releases)),
+		.current_bytes = READ_ONCE(counts->current_bytes),
+		.peak_bytes = claimed_peak ? min(claimed_peak, peak) : peak,
+		.footprint_bytes = READ_ONCE(counts->footprint_bytes),
+		.peak_footprint_bytes = READ_ONCE(counts->peak_footprint_bytes),
+		.cached_bytes = READ_ONCE(counts->cached_bytes),
+		.owned_bytes = READ_ONCE(s->owner.owned) * chunk,
+		.pinned_bytes = READ_ONCE(s->owner.pinned) * chunk,
+		.min_bytes = READ_ONCE(s->min_chunks) * chunk,
+		.limit_bytes = (READ_ONCE(s->owner.limit) ?: mp_arena.nr_chunks) * chunk,
+		.heap_free_bytes = READ_ONCE(s->heap.pages.free) << PAGE_SHIFT,
+		.failed_no_memory = READ_ONCE(s->failed_no_memory),
+		.failed_limit = READ_ONCE(s->failed_limit),
+		.reclaimed_chunks = READ_ONCE(s->reclaimed),
+		.nr_slabs = READ_ONCE(counts->nr_slabs),
+		.nr_pools = READ_ONCE(s->nr_pools),
+	};
+	stats->total_allocations = mp_add_saturating(stats->new_allocations,
+						     stats->reused_allocations);
+	if (stats->total_allocations > stats->releases)
+		stats->currently_allocated = stats->total_allocations - stats->releases;
+}
+
+/**
+ * mp_session_stats() - a session's counters
+ * @s: not locked
+ * @stats: filled in
+ */
+void mp_session_stats(struct mp_session *s, struct mempool_session_stats *stats)
+{
+	mutex_lock(&s->lock);
+	mp_session_read_stats(s, stats);
+	stats->heap_largest_free_bytes = mp_extents_longest(&s->heap.pages) << PAGE_SHIFT;
+	mutex_unlock(&s->lock);
+}
+
+/**
+ * mp_sessions_totals() - sums over all sessions, closed ones included
+ * @sum: counters, and current figures of open sessions
+ * @nr: open sessions
+ * @nr_idle: chunks that others' requests could take
+ *
+ * Context: sleeps; no session's mutex is taken.
+ */
+void mp_sessions_totals(struct mempool_session_stats *sum, unsigned long *nr, u64 *nr_idle)
+{
+	struct mempool_session_stats stats;
+	struct mp_session *s;
+
+	mutex_lock(&mp_sessions_lock);
+	*sum = mp_closed;
+	*nr = mp_nr_sessions;
+	*nr_idle = 0;
+	list_for_each_entry(s, &mp_sessions, list) {
+		mp_session_read_stats(s, &stats);
+		mp_add_counters(sum, &stats);
+		sum->currently_allocated += stats.currently_allocated;
+		sum->current_bytes += stats.current_bytes;
+		*nr_idle += mp_session_spare_idle(s);
+	}
+	mutex_unlock(&mp_sessions_lock);
+}
+
+/**
+ * mp_sessions_show() - one line per open session, for debugfs
+ * @m: where to
+ */
+void mp_sessions_show(struct seq_file *m)
+{
+	struct mempool_session_stats stats;
+	struct mp_session *s;
+
+	seq_puts(m, "session pid uid owned_bytes pinned_bytes allocated_bytes idle_bytes pools comm\n");
+	mutex_lock(&mp_sessions_lock);
+	list_for_each_entry(s, &mp_sessions, list) {
+		mp_session_read_stats(s, &stats);
+		seq_printf(m, "%llu %d %u %llu %llu %llu %llu %llu %s\n", stats.session_id, s->pid,
+			   from_kuid(&init_user_ns, s->owner.user->uid),
+			   stats.owned_bytes, stats.pinned_bytes, stats.current_bytes,
+			   (u64)mp_session_spare_idle(s) * MEMPOOL_CHUNK_SIZE, stats.nr_pools,
+			   s->comm);
+	}
+	mutex_unlock(&mp_sessions_lock);
+}

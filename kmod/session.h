@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Session: one open file description of /dev/mempool, an owner of memory.
+ *
+ * Its offset space and heap are the core's; here are the lock around them, the
+ * chunks that come and go, and the figures.
+ *
+ * Order of locks: session (never two at once; dropped before chunks are
+ * acquired) -> list of pools -> pool -> arena. mmap_lock is outside the lock of a
+ * page, which is outside a chunk's lock; .fault takes no mutex. Nothing is held
+ * across copies from and to user memory, zeroing, unmap_mapping_range() or the
+ * allocation of pages.
+ */
+#ifndef MP_SESSION_H
+#define MP_SESSION_H
+
+#include <linux/mutex.h>
+#include <linux/seq_file.h>
+#include <linux/xarray.h>
+
+#include "arena.h"
+#include "bucket.h"
+#include "owner.h"
+
+#define MP_MAX_BATCH	1024u		/* blocks, offsets or tokens in one command */
+
+/**
+ * struct mp_session - one open file
+ * @owner: account; its reference count keeps the structure
+ * @lock: protects all below unless noted
+ * @heap: the offset space; slots may be looked up without the lock
+ * @buckets: size classes and their slabs
+ * @freed: slots that can become holes again; lockless list, emptied under @lock
+ * @pools: struct mp_handle by number
+ * @inode: whose mapping all of this session's VMAs are in; immutable
+ * @list: in the list of sessions, its lock
+ * @min_chunks: never taken back by others' requests; read without lock too
+ * @node: NUMA node preferred or NUMA_NO_NODE
+ * @started: too late to configure
+ * @last_used: jiffies of the latest allocation or release; read without lock
+ * @passed_over: round of reclaim in which it was looked at; list lock
+ * @claims: what caches in user space reported
+ * @failed_no_memory: allocations refused
+ * @failed_limit: allocations refused
+ * @reclaimed: idle chunks that others took
+ * @nr_pools: handles in @pools
+ * @pid: of the opener, in the initial namespace; immutable
+ * @comm: of the opener; immutable
+ */
+struct mp_session {
+	struct mp_owner owner;
+	struct mutex lock;
+	struct mp_heap heap;
+	struct mp_buckets buckets;
+	struct llist_head freed;
+	struct xarray pools;
+	struct inode *inode;
+	struct list_head list;
+	unsigned long min_chunks;
+	int node;
+	bool started;
+	unsigned long last_used;
+	unsigned long passed_over;
+	struct mempool_claims claims;
+	u64 failed_no_memory;
+	u64 failed_limit;
+	u64 reclaimed;
+	unsigned int nr_pools;
+	pid_t pid;
+	char comm[TASK_COMM_LEN];
+};
+
+/* What the module's parameters say about every session; set once at load. */
+struct mp_session_defaults {
+	struct mp_tiers tiers;
+	unsigned long limit;		/* chunks; 0: none */
+	unsigned long max_sessions;
+	u64 nr_slots;
+};
+
+extern struct mp_session_defaults mp_session_defaults;
+
+/* session.c: lifetime, options, figures */
+struct mp_session *mp_session_open(void);
+void mp_session_close(struct mp_session *s);
+void mp_session_info(struct mp_session *s, struct mempool_info *info);
+int mp_session_configure(struct mp_session *s, const struct mempool_configure *conf);
+void mp_session_stats(struct mp_session *s, struct mempool_session_stats *stats);
+void mp_session_claim(struct mp_session *s, const struct mempool_claims *claims);
+void mp_sessions_totals(struct mempool_session_stats *sum, unsigned long *nr, u64 *nr_idle);
+void mp_sessions_show(struct seq_file *m);
+
+/* reclaim.c: idle chunks of other sessions */
+unsigned long mp_sessions_idle(const struct mp_owner *except);
+unsigned long mp_sessions_reclaim(const struct mp_owner *except, unsigned long nr);
+
+extern struct list_head mp_sessions;
+extern struct mutex mp_sessions_lock;
+
+/* memory.c: blocks and the chunks behind them */
+int mp_session_lock(struct mp_session *s);
+void mp_session_unlock_and_hand_over(struct mp_session *s, struct list_head *chunks);
+void mp_session_absorb_freed(struct mp_session *s);
+int mp_session_grow(struct mp_session *s, u64 pages);
+int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
+		     struct mp_ticket *tickets, struct mempool_block *blocks, u32 *done);
+void mp_session_publish(struct mp_session *s, const struct mp_ticket *tickets, u32 nr,
+			bool count);
+void mp_session_abort(struct mp_session *s, const struct mp_ticket *tickets, u32 nr);
+int mp_session_release(struct mp_session *s, const u64 *offsets, u32 nr, bool count, u32 *done);
+int mp_session_release_all(struct mp_session *s, u32 *done);
+int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req);
+int mp_session_trim(struct mp_session *s, u64 *released);
+void mp_session_detach_free(struct mp_session *s, struct list_head *chunks);
+unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
+				     struct list_head *chunks);
+
+static inline unsigned long mp_session_spare_idle(const struct mp_session *s)
+{
+	unsigned long backed = READ_ONCE(s->heap.nr_backed);
+	unsigned long idle = READ_ONCE(s->heap.nr_idle);
+	unsigned long floor = READ_ONCE(s->min_chunks);
+
+	return backed > floor ? min(idle, backed - floor) : 0;
+}
+
+#endif /* MP_SESSION_H */
