@@ -3,8 +3,8 @@
  * What the core needs of the kernel, in user space: see kmod/core.h.
  *
  * Names and meanings are the kernel's, as far as the core uses them; written for
- * this project. A program that defines MP_ALLOC_HOOK brings its own mp_zalloc()
- * and mp_free() (the unit tests make allocations fail).
+ * this project. A program that defines MP_TEST_HOOKS brings its own mp_zalloc(),
+ * mp_free() and mp_warn(): the unit tests make allocations fail and see warnings.
  */
 #ifndef MP_CORE_USER_H
 #define MP_CORE_USER_H
@@ -33,7 +33,7 @@ typedef __s64 s64;
 
 /* Memory */
 
-#ifdef MP_ALLOC_HOOK
+#ifdef MP_TEST_HOOKS
 void *mp_zalloc(size_t size);
 void mp_free(void *p);
 #else
@@ -75,9 +75,15 @@ static inline u32 hash_64(u64 value, unsigned int bits)
 	return (value * 0x9e3779b97f4a7c15ull) >> (64 - bits);
 }
 
-/* Checks: what the kernel reports, a program does not survive. */
+/* Checks: what the kernel reports and goes on from, a program does not survive. */
 
-#define WARN_ON_ONCE(bad) ({ bool _bad = !!(bad); if (_bad) abort(); _bad; })
+#ifdef MP_TEST_HOOKS
+void mp_warn(void);
+#else
+#define mp_warn()	abort()
+#endif
+
+#define WARN_ON_ONCE(bad) ({ bool _bad = !!(bad); if (_bad) mp_warn(); _bad; })
 
 /* Memory order: as in the kernel, acquire and release pair by address. */
 

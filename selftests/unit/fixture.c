@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * A session's steps: see fixture.h.
+ */
+#include "fixture.h"
+
+const struct mp_tiers exact_tiers = { 1, { { MEMPOOL_TIER_END, 1 } } };
+
+void session_open(struct session *s, u64 nr_slots, const struct mp_tiers *tiers)
+{
+	CHECK(!mp_heap_init(&s->heap, nr_slots));
+	mp_buckets_init(&s->buckets, &s->heap, tiers);
+	s->counts = &s->buckets.counts;
+	s->chunks = nr_slots;
+}
+
+void session_close(struct session *s)
+{
+	mp_buckets_destroy(&s->buckets);
+	CHECK(mp_heap_valid(&s->heap) && s->heap.nr_idle == s->heap.nr_backed);
+	mp_heap_destroy(&s->heap);
+}
+
+int session_bind(struct session *s, u64 pages)
+{
+	static char chunk;
+	u64 first, nr, i;
+
+	if (mp_heap_plan(&s->heap, pages, &first, &nr) || nr > s->chunks)
+		return -ENOMEM;
+	for (i = 0; i < nr; i++) {
+		if (mp_heap_bind(&s->heap, first + i, &chunk))
+			return -ENOMEM;
+		s->chunks--;
+	}
+	return 0;
+}
+
+int session_take(struct session *s, u64 size, u32 flags, struct mp_ticket *ticket)
+{
+	u64 pages = 0;
+	int err;
+
+	while ((err = mp_buckets_take(&s->buckets, size, flags, ticket, &pages)) == -ENOSPC) {
+		err = session_bind(s, pages);
+		if (err)
+			break;
+	}
+	return err;
+}
+
+u64 session_alloc(struct session *s, u64 size)
+{
+	struct mp_ticket ticket;
+
+	CHECK(!session_take(s, size, 0, &ticket));
+	mp_buckets_publish(&s->buckets, &ticket, true);
+	return mp_slab_offset(ticket.slab, ticket.index);
+}
+
+int session_prepare(struct session *s, u64 size, u32 flags, u32 count, u32 *ready)
+{
+	u64 pages = 0;
+	int err;
+
+	for (;;) {
+		err = mp_buckets_prepare(&s->buckets, size, flags, count, ready, &pages);
+		if (err == -ENOSPC)
+			err = session_bind(s, pages);
+		else if (err != -EAGAIN)
+			return err;
+		if (err && err != -EAGAIN)
+			return err;
+	}
+}
+
+u64 session_shrink(struct session *s)
+{
+	struct mp_slot *slot;
+	u64 nr = 0;
+
+	while ((slot = mp_heap_idle_slot(&s->heap)) && mp_slot_wholly_free(slot)) {
+		u64 index = slot->index;
+
+		mp_heap_unbind(&s->heap, index);
+		mp_heap_give_slots(&s->heap, index, 1);
+		s->chunks++;
+		nr++;
+	}
+	return nr;
+}
