@@ -17,14 +17,13 @@ int mp_heap_init(struct mp_heap *heap, u64 nr_slots)
 	INIT_LIST_HEAD(&heap->idle);
 	mp_extents_init(&heap->holes);
 	mp_extents_init(&heap->pages);
-	heap->nr_slots = nr_slots;
 	heap->leaves = mp_zalloc(div_u64(nr_slots + MP_LEAF_SLOTS - 1, MP_LEAF_SLOTS) *
 				 sizeof(*heap->leaves));
 	if (!heap->leaves)
 		return -ENOMEM;
 	err = mp_extents_add(&heap->holes, 0, nr_slots);
-	if (err)
-		mp_free(heap->leaves);
+	if (!err)
+		heap->nr_slots = nr_slots;
 	return err;
 }
 

@@ -45,6 +45,7 @@ struct mp_heap {
 	struct list_head idle;
 };
 
+/* 0 or -ENOMEM. It is to be destroyed in both cases. */
 int mp_heap_init(struct mp_heap *heap, u64 nr_slots);
 void mp_heap_destroy(struct mp_heap *heap);
 

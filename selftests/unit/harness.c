@@ -189,6 +189,8 @@ int main(void)
 		ok = run(test);
 		bad += !ok;
 		printf("%sok %u %s\n", ok ? "" : "not ", ++nr, test->name);
+		if (bad && getenv("UNIT_FAIL_FAST"))
+			break;
 	}
 	printf("1..%u\n", nr);
 	return bad || !nr;

@@ -7,7 +7,7 @@
  * ask for, has failed. Output is TAP.
  *
  * Environment: UNIT_SEED=n runs random tests with that seed only; UNIT_ONLY=s
- * runs the tests whose name contains s.
+ * runs the tests whose name contains s; UNIT_FAIL_FAST=1 stops at the first failure.
  */
 #ifndef UNIT_HARNESS_H
 #define UNIT_HARNESS_H
