@@ -317,11 +317,11 @@ void mp_session_publish(struct mp_session *s, const struct mp_ticket *tickets, u
 void mp_session_abort(struct mp_session *s, const struct mp_ticket *tickets, u32 nr)
 {
 	LIST_HEAD(chunks);
-	u32 i;
 
 	mutex_lock(&s->lock);
-	for (i = 0; i < nr; i++)
-		mp_buckets_abort(&s->buckets, &tickets[i]);
+	/* The last first: then fresh blocks are fresh again. */
+	while (nr--)
+		mp_buckets_abort(&s->buckets, &tickets[nr]);
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);
 }
