@@ -4,7 +4,7 @@
 # The example programs do what they promise, and what they print says so: their
 # results are compared with figures and programs that are none of theirs.
 #
-# guest: --disk 33M --file build/userlib/examples/fit --file build/userlib/examples/simulate --file build/userlib/examples/pipeline
+# guest: --disk 9M --file build/userlib/examples/fit --file build/userlib/examples/simulate --file build/userlib/examples/pipeline
 #
 # Functions are called by name through claim; $buffered may be no word at all:
 # shellcheck disable=SC2317,SC2086
@@ -58,7 +58,7 @@ compare() {	# NUMBER OPERATOR NUMBER
 }
 
 echo TAP version 13
-echo 1..21
+echo 1..24
 if [ -n "$MEMPOOL_KO" ]; then
 	insmod "$MEMPOOL_KO" reserve=64M || { echo "Bail out! insmod"; exit 1; }
 fi
@@ -122,10 +122,10 @@ abc_digest() {
 
 reads_directly() {
 	"$bin/pipeline" --verbose "$disk" 2>&1 |
-		grep "34603008 bytes in 132 messages by O_DIRECT; 132 blocks adopted, 8 of 8 free"
+		grep "9437184 bytes in 36 messages by O_DIRECT; 36 blocks adopted, 8 of 8 free"
 }
 
-dd if=/dev/urandom of="$disk" bs=1M count=33 2>/dev/null
+dd if=/dev/urandom of="$disk" bs=1M count=9 2>/dev/null
 claim "pipeline: SHA-256 of a disk" same_hash "$disk"
 claim "pipeline: a disk that ends within a block" same_hash --block-size=1228800 "$disk"
 claim "pipeline: two blocks are enough" same_hash --blocks=2 "$disk"
@@ -154,5 +154,27 @@ claim "pipeline: files of every kind of length" all_tails
 
 run absent "$bin/pipeline" "$tmp/no-such-file"
 claim "pipeline: a file that is not there is an error" status_is absent 2
+
+# ---- options ----------------------------------------------------------------
+
+each_ends_with() {	# STATUS OPTION
+	for program in fit simulate pipeline; do
+		"$bin/$program" "$2" "$dir/abc"
+		status=$?
+		echo "$program $2: status $status"
+		[ $status = "$1" ] || return 1
+	done
+}
+
+no_device() {
+	for arguments in fit simulate "pipeline $buffered $dir/abc"; do
+		"$bin/"$arguments --device=/dev/null/none && return 1
+		[ $? = 2 ] || return 1
+	done
+}
+
+claim "all: --help is no error" each_ends_with 0 --help
+claim "all: an unknown option is one" each_ends_with 2 --unknown
+claim "all: a device that is not there is one" no_device
 
 exit $failed
