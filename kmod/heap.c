@@ -63,10 +63,8 @@ static struct mp_slot *make_leaf(struct mp_heap *heap, u64 index)
 	leaf = mp_zalloc(MP_LEAF_SLOTS * sizeof(*leaf));
 	if (!leaf)
 		return NULL;
-	for (i = 0; i < MP_LEAF_SLOTS; i++) {
+	for (i = 0; i < MP_LEAF_SLOTS; i++)
 		leaf[i].index = nr * MP_LEAF_SLOTS + i;
-		INIT_LIST_HEAD(&leaf[i].idle);
-	}
 	/* Pairs with the acquire in mp_heap_slot(). */
 	smp_store_release(&heap->leaves[nr], leaf);
 	return &leaf[index % MP_LEAF_SLOTS];

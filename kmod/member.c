@@ -211,7 +211,7 @@ static int mp_private_take_pages(struct mp_session *s, u64 pages, u64 *start)
 	int err;
 
 	while ((err = mp_heap_take(&s->heap, pages, start)) == -ENOSPC) {
-		err = mp_session_grow(s, pages);
+		err = mp_session_grow(s, pages, true);
 		if (err)
 			break;
 	}

@@ -120,8 +120,9 @@ static unsigned long mp_session_move_idle(struct mp_session *s, unsigned long nr
 	return taken;
 }
 
-/* Acquires @nr chunks, or, if that fails, counts on idle ones of the session. */
-static int mp_session_acquire(struct mp_session *s, unsigned long nr, struct list_head *chunks)
+/* Acquires @nr chunks; if that fails and @move, idle ones of the session do. */
+static int mp_session_acquire(struct mp_session *s, unsigned long nr, bool move,
+			      struct list_head *chunks)
 {
 	unsigned long own;
 	int err;
@@ -133,7 +134,7 @@ static int mp_session_acquire(struct mp_session *s, unsigned long nr, struct lis
 	if (err != -ENOMEM && err != -EDQUOT)
 		return err;
 
-	own = min_t(unsigned long, nr, s->heap.nr_idle);
+	own = move ? min_t(unsigned long, nr, s->heap.nr_idle) : 0;
 	if (!own)
 		return err;
 	if (own < nr) {
@@ -160,11 +161,13 @@ static unsigned long mp_count(const struct list_head *chunks)
  * mp_session_grow() - makes a free run of @pages pages in the heap
  * @s: locked; the lock is dropped and taken again
  * @pages: length of the run
+ * @move: when chunks are short, idle ones of the session may serve, whatever is
+ *	kept in them for reuse
  *
  * Context: sleeps.
  * Return: 0; -ENOMEM, -EDQUOT, -EINTR.
  */
-int mp_session_grow(struct mp_session *s, u64 pages)
+int mp_session_grow(struct mp_session *s, u64 pages, bool move)
 {
 	unsigned long have = 0;
 	LIST_HEAD(chunks);
@@ -180,7 +183,7 @@ int mp_session_grow(struct mp_session *s, u64 pages)
 			err = mp_session_bind(s, first, nr, &chunks);
 			break;
 		}
-		err = mp_session_acquire(s, nr - have, &chunks);
+		err = mp_session_acquire(s, nr - have, move, &chunks);
 		if (err == -EAGAIN && fatal_signal_pending(current))
 			err = -EINTR;
 		if (err && err != -EAGAIN)
@@ -207,7 +210,7 @@ static int mp_session_take(struct mp_session *s, u64 size, u32 flags, struct mp_
 		err = mp_buckets_take(&s->buckets, size, flags, ticket, &pages);
 		if (err != -ENOSPC)
 			return err;
-		err = mp_session_grow(s, pages);
+		err = mp_session_grow(s, pages, true);
 		if (err)
 			return err;
 	}
@@ -394,10 +397,13 @@ int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req
 		err = mp_buckets_prepare(&s->buckets, req->size, flags, req->count, &req->done,
 					 &pages);
 		if (err == -ENOSPC) {
-			err = mp_session_grow(s, pages);
+			/* Not from what is ready already: that would never end. */
+			err = mp_session_grow(s, pages, false);
 			if (!err)
 				err = -EAGAIN;
 		}
+		if (err == -EAGAIN && fatal_signal_pending(current))
+			err = -EINTR;
 		cond_resched();
 	} while (err == -EAGAIN);
 	mp_count_failure(s, err);

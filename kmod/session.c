@@ -244,7 +244,7 @@ static int mp_session_set_min(struct mp_session *s, u64 bytes)
 	if (bytes > U64_MAX - MEMPOOL_CHUNK_SIZE || chunks > mp_arena.nr_chunks)
 		return -ENOMEM;
 	if (chunks > s->heap.nr_backed)
-		err = mp_session_grow(s, chunks * MP_CHUNK_PAGES);
+		err = mp_session_grow(s, chunks * MP_CHUNK_PAGES, false);
 	if (!err)
 		WRITE_ONCE(s->min_chunks, chunks);
 	return err;

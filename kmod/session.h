@@ -101,7 +101,7 @@ extern struct mutex mp_sessions_lock;
 int mp_session_lock(struct mp_session *s);
 void mp_session_unlock_and_hand_over(struct mp_session *s, struct list_head *chunks);
 void mp_session_absorb_freed(struct mp_session *s);
-int mp_session_grow(struct mp_session *s, u64 pages);
+int mp_session_grow(struct mp_session *s, u64 pages, bool move);
 int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 		     struct mp_ticket *tickets, struct mempool_block *blocks, u32 *done);
 void mp_session_publish(struct mp_session *s, const struct mp_ticket *tickets, u32 nr,
