@@ -243,10 +243,16 @@ void mp_heap_give(struct mp_heap *heap, u64 start, u64 pages)
 
 void mp_heap_set_slab(struct mp_heap *heap, u64 start, u64 pages, struct mp_slab *slab)
 {
-	u64 i;
+	u64 n;
 
-	for (i = start; i < start + pages; i++)
-		mp_heap_slot(heap, slot_of(i))->slabs[i % MP_CHUNK_PAGES] = slab;
+	for (; pages; start += n, pages -= n) {
+		struct mp_slab **table = mp_heap_slot(heap, slot_of(start))->slabs;
+		u64 i, first = start % MP_CHUNK_PAGES;
+
+		n = pages_here(start, pages);
+		for (i = first; i < first + n; i++)
+			table[i] = slab;
+	}
 }
 
 struct mp_slab *mp_heap_slab(const struct mp_heap *heap, u64 offset)

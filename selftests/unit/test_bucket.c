@@ -705,6 +705,26 @@ TEST(bucket_uses_small_runs_before_another_chunk)
 	session_close(&s);
 }
 
+/* A bucket that would like a large slab makes do with the last page there is. */
+TEST(bucket_uses_the_last_page_before_another_chunk)
+{
+	static u64 offset[100];
+	struct session s;
+	struct mp_ticket ticket;
+	u64 pages, start;
+
+	session_open(&s, 1, &mp_default_tiers);
+	fill(&s, 4096, offset, 100);
+	while (s.counts->current_blocks * MP_PAGE_SIZE < s.counts->footprint_bytes)
+		session_alloc(&s, 4096);
+	CHECK(!mp_heap_take(&s.heap, s.heap.pages.free - 1, &start));
+	CHECK(!mp_buckets_take(&s.buckets, 4096, 0, &ticket, &pages));
+	CHECK(!s.heap.pages.free);
+	CHECK(mp_buckets_take(&s.buckets, 4096, 0, &ticket, &pages) == -ENOSPC && pages > 1);
+	mp_buckets_destroy(&s.buckets);
+	mp_heap_destroy(&s.heap);
+}
+
 TEST(bucket_prepare_makes_blocks_ready)
 {
 	struct session s;
