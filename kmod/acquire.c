@@ -25,6 +25,7 @@
 #include "acquire.h"
 #include "arena.h"
 #include "mmap.h"
+#include "pinned.h"
 #include "session.h"
 
 static DEFINE_MUTEX(mp_short_lock);

@@ -1,38 +1,20 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* Arena: the reserve's chunks and the state of each. See arena.h. */
 
-#include <linux/jiffies.h>
 #include <linux/sched/signal.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
 #include "arena.h"
-#include "mmap.h"
+#include "pinned.h"
 
 #define MP_CLEANERS	4		/* chunks zeroed at a time by workers */
-#define MP_LOOKS	4
-
-/* Most references that keep a chunk pinned last microseconds. */
-static const unsigned int mp_look_ms[MP_LOOKS] = { 1, 10, 100, 1000 };
-
-/**
- * struct mp_exile - pinned memory that its chunk could not wait for
- * @list: in mp_arena.exiles, arena lock
- * @pages: still ours, and somebody else's
- * @charged: who gave it back; its count of pinned chunks includes this
- */
-struct mp_exile {
-	struct list_head list;
-	struct mp_pages pages;
-	struct mp_owner *charged;
-};
 
 struct mp_arena mp_arena;
 
-static struct workqueue_struct *mp_workers;
+struct workqueue_struct *mp_workers;
 static struct work_struct mp_cleaner[MP_CLEANERS];
-static struct delayed_work mp_pinned_work;
 
 /* ---- states ---- */
 
@@ -59,7 +41,7 @@ static void mp_arena_event(void)
 	wake_up_all(&mp_arena.wait);
 }
 
-static void mp_chunk_to_free(struct mp_chunk *chunk)
+void mp_chunk_to_free(struct mp_chunk *chunk)
 {
 	mp_chunk_set_state(chunk, MP_CHUNK_FREE);
 	list_add(&chunk->list, &mp_arena.free[chunk->node]);
@@ -116,7 +98,7 @@ int mp_arena_charge(struct mp_owner *owner, unsigned long nr)
 	return err;
 }
 
-static void mp_uncharge_user(struct mp_owner *owner, unsigned long nr)
+void mp_uncharge_user(struct mp_owner *owner, unsigned long nr)
 {
 	lockdep_assert_held(&mp_arena.lock);
 	if (owner->user)
@@ -283,18 +265,13 @@ void mp_chunk_leave(struct mp_chunk *chunk)
 
 static void mp_chunk_to_pinned(struct mp_chunk *chunk)
 {
-	unsigned int wait = mp_look_ms[min_t(unsigned int, chunk->looks, MP_LOOKS - 1)];
-
 	if (chunk->state == MP_CHUNK_LEAVING) {
 		chunk->charged->owned--;
 		chunk->charged->pinned++;
 		chunk->looks = 0;
-		wait = mp_look_ms[0];
-		mod_delayed_work(mp_workers, &mp_pinned_work, msecs_to_jiffies(wait));
 	}
 	mp_chunk_set_state(chunk, MP_CHUNK_PINNED);
-	chunk->next_look = jiffies + msecs_to_jiffies(wait);
-	list_add_tail(&chunk->list, &mp_arena.pinned);
+	mp_pinned_add(chunk);
 }
 
 static void mp_chunk_to_cleaning(struct mp_chunk *chunk)
@@ -413,176 +390,6 @@ unsigned long mp_arena_coming(unsigned long *events)
 	     mp_arena.nr[MP_CHUNK_CLEANING];
 	spin_unlock(&mp_arena.lock);
 	return nr;
-}
-
-/* ---- pinned chunks ---- */
-
-static void mp_look_at(struct mp_chunk *chunk)
-{
-	if (mp_pages_mapped(&chunk->pages))
-		mp_zap_again(chunk->charged, chunk->slot);
-	if (chunk->looks < MP_LOOKS)
-		chunk->looks++;
-	mp_chunk_settle(chunk);
-}
-
-/* Moves the pinned chunks that are due, or all, to @due; they stay pinned. */
-static void mp_claim_pinned(bool all, struct list_head *due)
-{
-	struct mp_chunk *chunk, *next;
-
-	spin_lock(&mp_arena.lock);
-	list_for_each_entry_safe(chunk, next, &mp_arena.pinned, list)
-		if (all || time_after_eq(jiffies, chunk->next_look))
-			list_move_tail(&chunk->list, due);
-	spin_unlock(&mp_arena.lock);
-}
-
-static struct mp_exile *mp_claim_free_exile(void)
-{
-	struct mp_exile *exile, *found = NULL;
-
-	spin_lock(&mp_arena.lock);
-	list_for_each_entry(exile, &mp_arena.exiles, list) {
-		if (mp_pages_ours_alone(&exile->pages)) {
-			list_del(&exile->list);
-			found = exile;
-			break;
-		}
-	}
-	spin_unlock(&mp_arena.lock);
-	return found;
-}
-
-static void mp_exile_uncharge(struct mp_exile *exile)
-{
-	spin_lock(&mp_arena.lock);
-	exile->charged->pinned--;
-	mp_uncharge_user(exile->charged, 1);
-	mp_arena.nr_replaced--;
-	spin_unlock(&mp_arena.lock);
-	mp_owner_put(exile->charged);
-}
-
-/* Replaced memory whose pins are gone goes back to the system. */
-static void mp_free_exiles(void)
-{
-	struct mp_exile *exile;
-
-	while ((exile = mp_claim_free_exile())) {
-		mp_pages_free(&exile->pages);
-		mp_exile_uncharge(exile);
-		kfree(exile);
-	}
-}
-
-/**
- * mp_arena_look_at_pinned() - lets pinned chunks go on whose pins are gone
- * @all: also those whose next look is not due
- *
- * Context: sleeps; no lock held.
- */
-void mp_arena_look_at_pinned(bool all)
-{
-	struct mp_chunk *chunk, *next;
-	LIST_HEAD(due);
-
-	mp_claim_pinned(all, &due);
-	list_for_each_entry_safe(chunk, next, &due, list) {
-		list_del(&chunk->list);
-		mp_look_at(chunk);
-		cond_resched();
-	}
-	mp_free_exiles();
-}
-
-static void mp_pinned_run(struct work_struct *work)
-{
-	unsigned long next_look = jiffies + msecs_to_jiffies(mp_look_ms[MP_LOOKS - 1]);
-	struct mp_chunk *chunk;
-	bool more;
-
-	mp_arena_look_at_pinned(false);
-
-	spin_lock(&mp_arena.lock);
-	more = !list_empty(&mp_arena.pinned) || !list_empty(&mp_arena.exiles);
-	list_for_each_entry(chunk, &mp_arena.pinned, list)
-		if (time_before(chunk->next_look, next_look))
-			next_look = chunk->next_look;
-	if (more)
-		queue_delayed_work(mp_workers, &mp_pinned_work,
-				   max_t(long, next_look - jiffies, 1));
-	spin_unlock(&mp_arena.lock);
-}
-
-/* Exchanges the memory of a claimed pinned chunk; the old goes into exile. */
-static void mp_exile(struct mp_chunk *chunk, struct mp_exile *exile, struct mp_pages *fresh)
-{
-	mp_pages_adopt(fresh, mp_chunk_nr(chunk));
-
-	spin_lock(&mp_arena.lock);
-	exile->charged = chunk->charged;
-	exile->pages = chunk->pages;
-	list_add_tail(&exile->list, &mp_arena.exiles);
-	mp_arena.nr_huge += !!fresh->head - !!exile->pages.head;
-
-	spin_lock(&chunk->lock);
-	chunk->pages = *fresh;
-	spin_unlock(&chunk->lock);
-	chunk->node = page_to_nid(mp_pages_at(fresh, 0));
-	chunk->charged = NULL;
-	mp_chunk_to_free(chunk);
-	spin_unlock(&mp_arena.lock);
-}
-
-static struct mp_chunk *mp_claim_replaceable(void)
-{
-	struct mp_chunk *chunk = NULL;
-
-	spin_lock(&mp_arena.lock);
-	if (mp_arena.nr_replaced < mp_arena.spare)
-		chunk = list_first_entry_or_null(&mp_arena.pinned, struct mp_chunk, list);
-	if (chunk) {
-		list_del(&chunk->list);
-		mp_arena.nr_replaced++;
-	}
-	spin_unlock(&mp_arena.lock);
-	return chunk;
-}
-
-static void mp_unclaim_replaceable(struct mp_chunk *chunk)
-{
-	spin_lock(&mp_arena.lock);
-	list_add(&chunk->list, &mp_arena.pinned);
-	mp_arena.nr_replaced--;
-	spin_unlock(&mp_arena.lock);
-}
-
-/**
- * mp_arena_replace_pinned() - gives one pinned chunk fresh memory
- *
- * At most mp_arena.spare chunks at a time: what pins can take from the machine
- * is bounded. The pinned memory stays charged to who gave it back.
- *
- * Context: sleeps; no lock held.
- * Return: whether a chunk became free.
- */
-bool mp_arena_replace_pinned(void)
-{
-	struct mp_chunk *chunk = mp_claim_replaceable();
-	struct mp_exile *exile;
-	struct mp_pages fresh;
-
-	if (!chunk)
-		return false;
-	exile = kmalloc(sizeof(*exile), GFP_KERNEL);
-	if (!exile || mp_pages_alloc(&fresh, chunk->node)) {
-		kfree(exile);
-		mp_unclaim_replaceable(chunk);
-		return false;
-	}
-	mp_exile(chunk, exile, &fresh);
-	return true;
 }
 
 /* ---- for .fault ---- */
@@ -724,7 +531,7 @@ int mp_arena_init(u64 reserve, unsigned long user_limit, unsigned long spare)
 	init_waitqueue_head(&mp_arena.wait);
 	for (i = 0; i < MP_CLEANERS; i++)
 		INIT_WORK(&mp_cleaner[i], mp_cleaner_run);
-	INIT_DELAYED_WORK(&mp_pinned_work, mp_pinned_run);
+	mp_pinned_init();
 	mp_arena.user_limit = user_limit;
 	mp_arena.spare = spare;
 
@@ -751,11 +558,10 @@ int mp_arena_init(u64 reserve, unsigned long user_limit, unsigned long spare)
  */
 void mp_arena_exit(void)
 {
-	unsigned long i, returned = 0, replaced = 0;
-	struct mp_exile *exile, *next;
+	unsigned long i, returned = 0, replaced;
 	struct mp_owner *owner;
 
-	cancel_delayed_work_sync(&mp_pinned_work);
+	mp_pinned_stop();
 	if (mp_workers)
 		destroy_workqueue(mp_workers);
 	mp_workers = NULL;
@@ -771,11 +577,7 @@ void mp_arena_exit(void)
 		}
 		returned += mp_pages_free(&chunk->pages);
 	}
-	list_for_each_entry_safe(exile, next, &mp_arena.exiles, list) {
-		replaced += mp_pages_free(&exile->pages);
-		mp_exile_uncharge(exile);
-		kfree(exile);
-	}
+	replaced = mp_pinned_free_exiles(true);
 	if (mp_arena.nr_chunks)
 		pr_info("%lu pages taken, %lu returned, %lu retired, %lu replacements returned\n",
 			mp_arena.nr_chunks * MP_CHUNK_PAGES, returned,

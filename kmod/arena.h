@@ -30,6 +30,7 @@
 #include <linux/mm_types.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "core.h"
 #include "owner.h"
@@ -111,6 +112,7 @@ struct mp_arena {
 };
 
 extern struct mp_arena mp_arena;
+extern struct workqueue_struct *mp_workers;
 
 int mp_arena_init(u64 reserve, unsigned long user_limit, unsigned long spare);
 void mp_arena_exit(void);
@@ -118,6 +120,8 @@ void mp_arena_exit(void);
 /* Charging and the free lists: see acquire.c for how a request is met. */
 int mp_arena_charge(struct mp_owner *owner, unsigned long nr);
 void mp_arena_uncharge(struct mp_owner *owner, unsigned long nr);
+void mp_uncharge_user(struct mp_owner *owner, unsigned long nr);
+void mp_chunk_to_free(struct mp_chunk *chunk);
 bool mp_arena_take_all(struct mp_owner *owner, unsigned long nr, int node,
 		       struct list_head *chunks);
 unsigned long mp_arena_take_some(struct mp_owner *owner, unsigned long nr, int node,
@@ -133,8 +137,6 @@ void mp_chunk_settle(struct mp_chunk *chunk);
 /* What can be done when chunks are short. */
 struct mp_chunk *mp_arena_claim_dirty(void);
 bool mp_chunk_clean(struct mp_chunk *chunk);
-void mp_arena_look_at_pinned(bool all);
-bool mp_arena_replace_pinned(void);
 unsigned long mp_arena_coming(unsigned long *events);
 
 /* For .fault. */

@@ -6,7 +6,8 @@
  *
  *	pages.c		the memory of one 2 MiB chunk
  *	owner.c		who chunks belong to, and the users they are charged to
- *	arena.c		the reserve's chunks: states, cleaning, pins
+ *	arena.c		the reserve's chunks: states, the free lists, cleaning
+ *	pinned.c	chunks that somebody still refers to
  *	mmap.c		page tables: .fault, and the way out of them
  *	acquire.c	how a request for chunks is met
  *	reclaim.c	idle chunks of other sessions
@@ -87,6 +88,7 @@ static const struct file_operations mp_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = mp_mmap,
 	.get_unmapped_area = mp_get_area,
+	.fsync = noop_fsync,
 	.show_fdinfo = mp_show_fdinfo,
 };
 

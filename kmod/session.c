@@ -229,8 +229,8 @@ static int mp_check_configure(const struct mempool_configure *conf, struct mp_ti
 		return -EINVAL;
 	if ((conf->flags & MEMPOOL_CONFIGURE_LIMIT_BYTES) &&
 	    (conf->limit_bytes < MEMPOOL_CHUNK_SIZE ||
-	     (mp_session_defaults.limit &&
-	      conf->limit_bytes / MEMPOOL_CHUNK_SIZE > mp_session_defaults.limit)))
+	     conf->limit_bytes / MEMPOOL_CHUNK_SIZE >
+	     (mp_session_defaults.limit ?: mp_arena.nr_chunks)))
 		return -EINVAL;
 	return mp_check_tiers(conf, tiers);
 }
@@ -258,8 +258,7 @@ static int mp_session_apply(struct mp_session *s, const struct mempool_configure
 	int err = 0;
 
 	if (conf->flags & MEMPOOL_CONFIGURE_LIMIT_BYTES)
-		s->owner.limit = min_t(u64, conf->limit_bytes / MEMPOOL_CHUNK_SIZE,
-				       mp_arena.nr_chunks);
+		s->owner.limit = conf->limit_bytes / MEMPOOL_CHUNK_SIZE;
 	if (conf->flags & MEMPOOL_CONFIGURE_NODE)
 		s->node = conf->node == MEMPOOL_NODE_ANY ? NUMA_NO_NODE : conf->node;
 	if (conf->flags & MEMPOOL_CONFIGURE_MIN_BYTES)

@@ -185,8 +185,8 @@ struct mempool_info {
  * @max_cached_bytes: free memory kept in all buckets together (default 16 MiB)
  * @min_bytes: guaranteed minimum, rounded up to chunks: taken from the reserve
  *	by this command (ENOMEM, EDQUOT) and never taken back by others' requests
- * @limit_bytes: most that this session may own; not above the limit that the
- *	module's parameter session_limit= sets (EINVAL)
+ * @limit_bytes: most that this session may own, rounded down to chunks; at least
+ *	one chunk and not above mempool_info.limit_bytes of a fresh session (EINVAL)
  * @tiers: the first @nr_tiers entries are read, the others must be zero
  *
  * Only before the session's first allocation, pool or preallocation (EBUSY).
