@@ -10,6 +10,7 @@ FIXTURE(mapped_session) {
 	int fd;
 	__u64 space;
 	unsigned char *block;	/* one block of three chunks */
+	volatile struct mempool_status *status;
 };
 
 FIXTURE_SETUP(mapped_session)
@@ -18,11 +19,16 @@ FIXTURE_SETUP(mapped_session)
 	ASSERT_EQ(0, mp_session_open(&self->s));
 	self->fd = self->s.fd;
 	self->space = self->s.info.space_bytes;
+	ASSERT_EQ(0, _test_configure_granularity(self->fd, MP_CHUNK));
 	self->block = self->s.base + test_alloc_one(self->fd, 3 * MP_CHUNK);
+	self->status = mmap(NULL, 4096, PROT_READ, MAP_SHARED, self->fd,
+			    self->s.info.status_offset);
+	ASSERT_NE(MAP_FAILED, (void *)self->status);
 }
 
 FIXTURE_TEARDOWN(mapped_session)
 {
+	munmap((void *)self->status, 4096);
 	mp_session_close(&self->s);
 	EXPECT_TRUE(mp_settled());
 }
@@ -338,65 +344,45 @@ TEST_F(mapped_session, mprotect_of_a_page_leaves_the_data)
 
 /* ---- the status page ------------------------------------------------------------------------ */
 
-static volatile struct mempool_status *map_status(int fd,
-						  struct mempool_info *info)
-{
-	void *p = mmap(NULL, info->page_size, PROT_READ, MAP_SHARED, fd,
-		       info->status_offset);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 TEST_F(mapped_session, the_status_page_can_be_read)
 {
-	volatile struct mempool_status *st = map_status(self->fd,
-							&self->s.info);
 	int i;
 
-	ASSERT_NE(NULL, st);
 	for (i = 0; i < 15; i++)
-		EXPECT_EQ(0, st->reserved[i]);
+		EXPECT_EQ(0, self->status->reserved[i]);
 }
 
 TEST_F(mapped_session, the_status_page_tells_the_pressure_in_sysfs)
 {
-	volatile struct mempool_status *st = map_status(self->fd,
-							&self->s.info);
-
-	ASSERT_NE(NULL, st);
-	EXPECT_EQ(mp_sysfs("pressure"), st->pressure);
+	EXPECT_EQ(mp_sysfs("pressure"), self->status->pressure);
 }
 
 TEST_F(mapped_session, pressure_rises_when_memory_is_short)
 {
-	volatile struct mempool_status *st = map_status(self->fd,
-							&self->s.info);
-	__u32 before;
+	__u32 before = self->status->pressure;
+	int other = mp_open_as(MP_USER_A, O_RDWR);
 
-	ASSERT_NE(NULL, st);
-	before = st->pressure;
-	ASSERT_GT(0, _test_alloc_one(self->fd, 62u << 20));
-	EXPECT_LT(before, st->pressure);
+	ASSERT_EQ(0, _test_configure_granularity(other, MP_CHUNK));
+	test_alloc_one(other, (MP_CHUNKS - 3) * MP_CHUNK);
+	EXPECT_EQ(before, self->status->pressure);
+	ASSERT_EQ(-ENOMEM, (int)_test_alloc_one(self->fd, MP_CHUNK));
+	EXPECT_LT(before, self->status->pressure);
+	close(other);
 }
 
 TEST_F(mapped_session, the_status_page_cannot_be_written)
 {
-	volatile struct mempool_status *st = map_status(self->fd,
-							&self->s.info);
-
-	ASSERT_NE(NULL, st);
 	EXPECT_EQ(-EACCES, try_map(self->fd, 4096, RW, MAP_SHARED,
 				   self->s.info.status_offset));
-	EXPECT_EQ(SIGSEGV, mp_poke((void *)st, 1));
-	EXPECT_EQ(-1, mprotect((void *)st, 4096, RW));
+	EXPECT_EQ(SIGSEGV, mp_poke((void *)self->status, 1));
+	EXPECT_EQ(-1, mprotect((void *)self->status, 4096, RW));
 	EXPECT_EQ(EACCES, errno);
 }
 
 TEST_F(mapped_session, the_status_page_holds_nothing_else)
 {
-	const unsigned char *p = (void *)map_status(self->fd, &self->s.info);
+	const unsigned char *p = (const void *)self->status;
 
-	ASSERT_NE(NULL, p);
 	EXPECT_EQ(0, mp_count_not(p + sizeof(struct mempool_status), 0,
 				  4096 - sizeof(struct mempool_status)));
 }

@@ -48,7 +48,7 @@
 #define MP_CHUNKS	32		/* of MP_RESERVE */
 
 /* How long to wait for what must come: long, since machines may be slow. */
-#define MP_PATIENCE	180		/* seconds */
+#define MP_PATIENCE	120		/* seconds */
 
 static inline __u64 mp_ptr(const void *p)
 {
@@ -143,42 +143,24 @@ struct mp_books {
 	long long total, free, owned, leaving, pinned, cleaning, retired;
 };
 
-static inline void mp_books_read(struct mp_books *b)
+/* All six of one moment: one file has them. */
+static inline bool mp_books_read(struct mp_books *b)
 {
+	char buf[160];
+
+	memset(b, 0, sizeof(*b));
 	b->total = mp_sysfs("chunks_total");
-	b->free = mp_sysfs("chunks_free");
-	b->owned = mp_sysfs("chunks_owned");
-	b->leaving = mp_sysfs("chunks_leaving");
-	b->pinned = mp_sysfs("chunks_pinned");
-	b->cleaning = mp_sysfs("chunks_cleaning");
-	b->retired = mp_sysfs("chunks_retired");
+	return mp_sysfs_text("chunks_states", buf, sizeof(buf)) > 0 &&
+	       sscanf(buf, "%lld %lld %lld %lld %lld %lld", &b->free, &b->owned,
+		      &b->leaving, &b->pinned, &b->cleaning, &b->retired) == 6;
 }
 
-static inline bool mp_books_sum(const struct mp_books *b)
-{
-	return b->total > 0 && b->free >= 0 && b->owned >= 0 &&
-	       b->leaving >= 0 && b->pinned >= 0 && b->cleaning >= 0 &&
-	       b->retired >= 0 &&
-	       b->free + b->owned + b->leaving + b->pinned + b->cleaning +
-	       b->retired == b->total;
-}
-
-/*
- * Whether the six states sum to the reserve. Each file is read by itself, so a
- * chunk that changes its state meanwhile may be seen twice or not at all: read
- * again. What is really missing stays missing. The last reading is in @b.
- */
+/* Whether the six states sum to the reserve, now. */
 static inline bool mp_books_balance(struct mp_books *b)
 {
-	int tries;
-
-	for (tries = 0; tries < 2000; tries++) {
-		mp_books_read(b);
-		if (mp_books_sum(b))
-			return true;
-		mp_sleep_ms(tries < 100 ? 0 : 1);
-	}
-	return false;
+	return mp_books_read(b) && b->total > 0 &&
+	       b->free + b->owned + b->leaving + b->pinned + b->cleaning +
+	       b->retired == b->total;
 }
 
 /* Wait until all that is not retired is free. What it was last is in @b. */
@@ -187,8 +169,9 @@ static inline bool mp_settled_books(struct mp_books *b)
 	__u64 end = mp_now_ms() + MP_PATIENCE * 1000ull;
 
 	do {
-		mp_books_read(b);
-		if (mp_books_sum(b) && b->free + b->retired == b->total)
+		if (!mp_books_balance(b))
+			return false;
+		if (b->free + b->retired == b->total)
 			return true;
 		mp_sleep_ms(5);
 	} while (mp_now_ms() < end);

@@ -415,11 +415,10 @@ TEST_F(session, random_operations_agree_with_the_model)
 	}
 }
 
-TEST_F(session, a_batch_coalesces_as_single_returns_do)
+TEST_F(session, a_batch_coalesces_once_when_it_is_done)
 {
+	static const int holes[] = { 9, 2, 7, 1, 5 };
 	struct mempool_token t[5];
-	static const int holes[] = { 9, 2, 7, 1, 5 };	/* 4 coalesces */
-	__u32 done;
 	int i;
 
 	ASSERT_EQ(0, pool_make(&self->p, self->fd, 20));
@@ -428,8 +427,24 @@ TEST_F(session, a_batch_coalesces_as_single_returns_do)
 	for (i = 0; i < 5; i++)
 		t[i] = self->p.token[holes[i]];
 	ASSERT_EQ(0, _test_pool_batch(self->fd, MEMPOOL_IOC_POOL_RETURN,
-				      self->p.handle, t, 5, &done, &self->c));
-	EXPECT_EQ(4, self->c);
+				      self->p.handle, t, 5, NULL, &self->c));
+	EXPECT_EQ(1, self->c);
+}
+
+TEST_F(session, a_batch_that_ends_without_gaps_does_not_coalesce)
+{
+	static const int order[] = { 9, 7, 8 };
+	struct mempool_token t[3];
+	int i;
+
+	ASSERT_EQ(0, pool_make(&self->p, self->fd, 20));
+	for (i = 0; i < 20; i++)
+		ASSERT_LE(0, pool_get(&self->p));
+	for (i = 0; i < 3; i++)
+		t[i] = self->p.token[order[i]];
+	ASSERT_EQ(0, _test_pool_batch(self->fd, MEMPOOL_IOC_POOL_RETURN,
+				      self->p.handle, t, 3, NULL, &self->c));
+	EXPECT_EQ(0, self->c);
 }
 
 TEST_HARNESS_MAIN

@@ -84,11 +84,6 @@ TEST_F(two_sessions, bad_names_are_einval)
 	}
 }
 
-TEST_F(two_sessions, bytes_after_the_end_of_a_name_are_einval)
-{
-	EXPECT_EQ(-EINVAL, create_name(self->a.fd, "a\0b", 3));
-}
-
 TEST_F(two_sessions, a_name_without_end_is_enametoolong)
 {
 	char name[MEMPOOL_NAME_LEN];

@@ -189,26 +189,67 @@ TEST_F(session_of_a_module_of_its_own, claims_saturate)
 	EXPECT_EQ(~0ull, st.bad_releases);
 }
 
-TEST_F(session, a_claimed_peak_only_raises_the_peak)
+TEST_F(session_of_a_module_of_its_own, sums_of_claims_saturate)
 {
-	static const struct mempool_claims high = { .peak_bytes = 1000000 };
+	static const struct mempool_claims c = {
+		.reused_allocations = ~0ull, .releases = ~0ull,
+	};
+	int other = open(MP_DEV, O_RDWR);
+	char text[32];
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, claim(self->fd, &c));
+	ASSERT_EQ(0, claim(other, &c));
+	close(other);
+	ASSERT_EQ(1, mp_sysfs_wait("sessions", 1));
+	ASSERT_LT(0, mp_sysfs_text("releases", text, sizeof(text)));
+	EXPECT_STREQ("18446744073709551615", text);
+	ASSERT_LT(0, mp_sysfs_text("total_allocations", text, sizeof(text)));
+	EXPECT_STREQ("18446744073709551615", text);
+	ASSERT_LT(0, mp_sysfs_text("reuse_rate", text, sizeof(text)));
+	EXPECT_STREQ("1.0000", text);
+}
+
+/* 10 blocks in a cache: the peak is what the cache's user says, up to these. */
+static int cache_10_blocks(int fd)
+{
+	struct mempool_block blocks[10];
+
+	return _test_ioctl_alloc(fd, 1000, 10, MEMPOOL_ALLOC_CACHED, blocks,
+				 NULL);
+}
+
+TEST_F(session, a_claimed_peak_counts_what_the_cache_handed_out)
+{
+	static const struct mempool_claims high = { .peak_bytes = 3072 };
 	static const struct mempool_claims low = { .peak_bytes = 5 };
 
+	ASSERT_EQ(0, cache_10_blocks(self->fd));
 	ASSERT_EQ(0, claim(self->fd, &high));
 	ASSERT_EQ(0, claim(self->fd, &low));
 	test_ioctl_stats(self->fd, &self->after);
-	EXPECT_EQ(1000000, self->after.peak_bytes);
+	EXPECT_EQ(3072, self->after.peak_bytes);
+}
+
+TEST_F(session, a_claimed_peak_is_no_more_than_the_session_ever_had)
+{
+	static const struct mempool_claims c = { .peak_bytes = 1 << 30 };
+
+	ASSERT_EQ(0, cache_10_blocks(self->fd));
+	ASSERT_EQ(0, claim(self->fd, &c));
+	test_ioctl_stats(self->fd, &self->after);
+	EXPECT_EQ(10240, self->after.peak_bytes);
 }
 
 TEST_F(session, claims_change_nothing_but_counters)
 {
 	static const struct mempool_claims c = { .releases = 1000000 };
+	__u64 offset = test_alloc_one(self->fd, 1000);
 
-	test_alloc_one(self->fd, 1000);
 	ASSERT_EQ(0, claim(self->fd, &c));
 	test_ioctl_stats(self->fd, &self->after);
-	EXPECT_EQ(1, self->after.currently_allocated);
 	EXPECT_EQ(1024, self->after.current_bytes);
+	EXPECT_EQ(0, _test_release_one(self->fd, offset));
 }
 
 TEST_F(session, blocks_for_a_cache_are_not_counted_as_allocations)
