@@ -152,7 +152,7 @@ static inline unsigned long mp_chunk_nr(const struct mp_chunk *chunk)
 
 static inline bool mp_chunk_is_huge(const struct mp_chunk *chunk)
 {
-	return chunk->pages.head != NULL;
+	return chunk->pages.head;
 }
 
 #endif /* MP_ARENA_H */
