@@ -19,7 +19,7 @@ help:
 	@echo 'make demo         boot a guest and see the examples at work'
 	@echo 'make check        all tests below but those marked *; needs no KVM'
 	@echo '  check-static    lint, documents against code, compile on 7.2'
-	@echo '  check-unit      the core in user space'
+	@echo '  check-unit      the core and the library in user space'
 	@echo '  check-kernel    the device in a guest, KERNEL=6.1, 6.12 or 6.12-rt'
 	@echo '                  (ONLY="NAME..." for some of the tests)'
 	@echo '  check-rt        * the same with PREEMPT_RT'
@@ -98,8 +98,9 @@ check:
 check-static:
 	@selftests/check/run
 
-check-unit:
-	@$(MAKE) -C selftests/unit check
+check-unit: need-tests
+	@$(SUM) '$(MAKE) -C selftests/unit check' \
+		'$(MAKE) -C selftests/unit/userlib check'
 
 check-kernel: selftests
 	@$(VM)/kselftests $(KERNEL) $(ONLY)
