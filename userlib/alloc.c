@@ -283,25 +283,27 @@ MEMPOOL_API int mempool_trim(struct mempool *pool)
  */
 MEMPOOL_API int mempool_clear(struct mempool *pool)
 {
-	uint64_t offset = 0, end = pool->space.bytes, offsets[MP_BATCH];
+	uint64_t unit = UINT64_C(1) << pool->track.shift, end = pool->space.bytes;
+	uint64_t offset, offsets[MP_BATCH];
 	unsigned int nr = 0, max = batch_of(pool, MP_BATCH);
 	uint8_t ids[MP_BATCH];
-	int ret = 0, first = 0;
+	int ret, first = 0;
 
 	if (mp_inherited(pool))
 		return -EPERM;
-	while (offset < end) {
-		offset = mp_track_next(pool, offset, end);
-		if (offset < end && (ids[nr] = mp_track_take(pool, offset)))
-			offsets[nr++] = offset;
-		if (nr == max || (offset == end && nr)) {
-			ret = give_blocks(pool, offsets, ids, nr);
-			nr = 0;
+	for (offset = 0; offset < end || nr; offset += unit) {
+		offset = offset < end ? mp_track_next(pool, offset, end) : end;
+		if (offset < end) {
+			ids[nr] = mp_track_take(pool, offset);
+			offsets[nr] = offset;
+			nr += ids[nr] != 0;	/* else another thread was faster */
 		}
+		if (nr < max && offset < end)
+			continue;
+		ret = give_blocks(pool, offsets, ids, nr);
 		if (!first)
 			first = ret;
-		if (offset < end)
-			offset += UINT64_C(1) << pool->track.shift;
+		nr = 0;
 	}
 	ret = mempool_trim(pool);
 	return first ? first : ret;

@@ -77,7 +77,7 @@ struct mp_region {
 	uint64_t first;
 	uint64_t nr;
 	unsigned int pins;
-	_Atomic uint64_t populated[];
+	atomic_uint_least64_t populated[];
 };
 
 /**
@@ -141,7 +141,7 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
  * @ids: for each unit, the bucket's id while a block that is out begins here,
  *	else 0. Written by whoever holds the block. Zero pages until used
  * @used: for each slot, 1 if a block ever began there
- * @keys: for each slot NULL or an array that has, for each unit with
+ * @keys: for each slot 0 or the address of an array that has, for each unit with
  *	MP_ID_OTHER, the bucket's key. Made on demand, freed at close
  * @lock: registration of buckets
  * @nr_ids: ids given, counted from 1
@@ -153,9 +153,9 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
 struct mp_track {
 	unsigned int shift;
 	uint64_t units;
-	_Atomic uint8_t *ids;
-	_Atomic uint8_t *used;
-	_Atomic(uint64_t *) *keys;
+	atomic_uint_least8_t *ids;
+	atomic_uint_least8_t *used;
+	atomic_uintptr_t *keys;
 	pthread_mutex_t lock;
 	unsigned int nr_ids;
 	uint64_t key_of[MP_NR_IDS];

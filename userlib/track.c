@@ -58,11 +58,11 @@ void mp_track_exit(struct mempool *pool)
 	uint64_t i, nr_slots = pool->info.space_bytes / MP_CHUNK;
 
 	for (i = 0; track->keys && i < nr_slots; i++)
-		free(track->keys[i]);
-	free((void *)track->keys);
-	free((void *)track->used);
+		free((void *)atomic_load(&track->keys[i]));
+	free(track->keys);
+	free(track->used);
 	if (track->ids)
-		munmap((void *)track->ids, track->units);
+		munmap(track->ids, track->units);
 }
 
 /* Where @key is in the hash table, or the empty place where it would go. */
@@ -105,15 +105,16 @@ unsigned int mp_track_id(struct mempool *pool, uint64_t key)
 /* The slot's array of keys; two threads may make one at a time, one is kept. */
 static uint64_t *slot_keys(struct mp_track *track, uint64_t slot)
 {
-	uint64_t *keys = atomic_load(&track->keys[slot]), *made;
+	uintptr_t keys = atomic_load(&track->keys[slot]);
+	uint64_t *made;
 
 	if (keys)
-		return keys;
+		return (uint64_t *)keys;
 	made = calloc(MP_CHUNK >> track->shift, sizeof(made[0]));
-	if (made && atomic_compare_exchange_strong(&track->keys[slot], &keys, made))
+	if (made && atomic_compare_exchange_strong(&track->keys[slot], &keys, (uintptr_t)made))
 		return made;
 	free(made);
-	return keys;
+	return (uint64_t *)keys;
 }
 
 static uint64_t *key_at(struct mp_track *track, uint64_t *keys, uint64_t offset)
@@ -181,7 +182,7 @@ uint64_t mp_track_key(struct mempool *pool, uint64_t offset)
 
 	if (id != MP_ID_OTHER)
 		return track->key_of[id];
-	keys = atomic_load(&track->keys[offset / MP_CHUNK]);
+	keys = (uint64_t *)atomic_load(&track->keys[offset / MP_CHUNK]);
 	return *key_at(track, keys, offset);
 }
 
