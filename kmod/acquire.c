@@ -27,6 +27,7 @@
 #include "mmap.h"
 #include "pinned.h"
 #include "session.h"
+#include "trace.h"
 
 static DEFINE_MUTEX(mp_short_lock);
 
@@ -128,11 +129,14 @@ int mp_acquire(struct mp_owner *owner, unsigned long nr, int node, struct list_h
 	int err;
 
 	err = mp_arena_charge(owner, nr);
-	if (err)
+	if (err) {
+		trace_mp_exhausted(owner, nr, nr, err);
 		return err;
+	}
 	if (!mp_arena_take_all(owner, nr, node, &taken))
 		err = mp_acquire_short(&req);
 	if (err) {
+		trace_mp_exhausted(owner, nr, req.missing, err);
 		mp_arena_return_clean(&taken);
 		mp_arena_uncharge(owner, req.missing);
 		return err;

@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "pinned.h"
+#include "trace.h"
 
 #define MP_CLEANERS	4		/* chunks zeroed at a time by workers */
 
@@ -58,6 +59,7 @@ static void mp_chunk_to_owner(struct mp_chunk *chunk, struct mp_owner *owner,
 	mp_chunk_set_state(chunk, MP_CHUNK_OWNED);
 	mp_chunk_set_owner(chunk, owner);
 	list_add_tail(&chunk->list, chunks);
+	trace_mp_chunk_acquire(chunk, owner, chunk->state);
 
 	used = mp_arena.nr[MP_CHUNK_OWNED] + mp_arena.nr[MP_CHUNK_LEAVING] +
 	       mp_arena.nr[MP_CHUNK_PINNED];
@@ -303,9 +305,10 @@ void mp_chunk_settle(struct mp_chunk *chunk)
 {
 	bool poisoned = mp_pages_poisoned(&chunk->pages);
 	bool ours = mp_pages_ours_alone(&chunk->pages);
-	struct mp_owner *owner = NULL;
+	struct mp_owner *giver, *owner = NULL;
 
 	spin_lock(&mp_arena.lock);
+	giver = chunk->charged;
 	if (!poisoned && !ours) {
 		mp_chunk_to_pinned(chunk);
 	} else {
@@ -315,6 +318,7 @@ void mp_chunk_settle(struct mp_chunk *chunk)
 		else
 			mp_chunk_to_cleaning(chunk);
 	}
+	trace_mp_chunk_give(chunk, giver, chunk->state);
 	mp_arena_event();
 	spin_unlock(&mp_arena.lock);
 

@@ -442,9 +442,7 @@ int mp_buckets_prepare(struct mp_buckets *b, u64 size, u32 flags, u32 count, u32
 		return -ENOMEM;
 	free = bucket->nr_blocks - bucket->nr_issued;
 	if (free < count) {
-		if (check_mul_overflow(count - free, stride, &rounded))
-			rounded = U64_MAX;
-		err = grow(b, bucket, rounded, pages);
+		err = grow(b, bucket, (count - free) * min(stride, MP_SLAB_MAX_BYTES), pages);
 		free = bucket->nr_blocks - bucket->nr_issued;
 	}
 	*ready = min_t(u64, free, U32_MAX);

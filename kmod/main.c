@@ -24,6 +24,7 @@
  *	ioctl.c		the commands
  *	sysfs.c		figures for everybody
  *	debugfs.c	lists for root
+ *	trace.h		tracepoints
  *
  * Here: the parameters, the device, init and exit in order.
  */

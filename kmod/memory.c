@@ -13,6 +13,7 @@
 #include "acquire.h"
 #include "mmap.h"
 #include "session.h"
+#include "trace.h"
 
 /* Context: sleeps. Return: 0, or -EINTR when a fatal signal came first. */
 int mp_session_lock(struct mp_session *s)
@@ -294,6 +295,7 @@ int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 		s->started = true;
 	else
 		mp_count_failure(s, err);
+	trace_mp_alloc(s, req->size, req->count, nr, err);
 	WRITE_ONCE(s->last_used, jiffies);
 	mutex_unlock(&s->lock);
 
@@ -352,7 +354,10 @@ int mp_session_release(struct mp_session *s, const u64 *offsets, u32 nr, bool co
 		return err;
 	for (i = 0; i < nr && !err; i++)
 		err = mp_buckets_give(&s->buckets, offsets[i], count);
-	*done += err ? i - 1 : i;
+	if (err)
+		i--;
+	*done += i;
+	trace_mp_release(s, nr, i, err);
 	WRITE_ONCE(s->last_used, jiffies);
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);

@@ -6,6 +6,7 @@
 #include <linux/nospec.h>
 
 #include "pool.h"
+#include "trace.h"
 
 /* ---- making and freeing ---- */
 
@@ -148,6 +149,7 @@ static u64 mp_pool_coalesce_locked(struct mp_pool *pool)
 	mp_slab_coalesce(pool->slab);
 	ns = ktime_get_ns() - begin;
 	pool->counts.coalesces++;
+	trace_mp_coalesce(pool->owner.id, mp_slab_free(pool->slab), mp_slab_gaps(pool->slab), ns);
 	pool->counts.coalesce_ns_last = ns;
 	pool->counts.coalesce_ns_max = max(pool->counts.coalesce_ns_max, ns);
 	return ns;
