@@ -17,6 +17,7 @@ void session_open(struct session *s, u64 nr_slots, const struct mp_tiers *tiers)
 void session_close(struct session *s)
 {
 	mp_buckets_destroy(&s->buckets);
+	CHECK(mp_buckets_valid(&s->buckets));
 	CHECK(mp_heap_valid(&s->heap) && s->heap.nr_idle == s->heap.nr_backed);
 	mp_heap_destroy(&s->heap);
 }

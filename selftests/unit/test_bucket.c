@@ -670,6 +670,18 @@ TEST(bucket_slabs_waste_little)
 	}
 }
 
+/* 7168 of 8192 bytes is an eighth wasted: two pages do, where three would not. */
+TEST(bucket_slab_may_waste_an_eighth)
+{
+	struct session s;
+
+	session_open(&s, 4, &mp_default_tiers);
+	session_alloc(&s, 7168);
+	session_alloc(&s, 7168);
+	CHECK(s.counts->footprint_bytes == 4 * MP_PAGE_SIZE);
+	session_close(&s);
+}
+
 TEST(bucket_first_slab_is_as_small_as_can_be)
 {
 	struct session s;

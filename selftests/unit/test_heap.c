@@ -421,6 +421,17 @@ TEST(heap_take_slots_without_a_leaf_takes_none)
 	mp_heap_destroy(&heap);
 }
 
+TEST(heap_makes_leaves_for_its_slots_only)
+{
+	struct mp_heap heap;
+	u64 first;
+
+	CHECK(!mp_heap_init(&heap, 3 * MP_LEAF_SLOTS));
+	CHECK(!mp_heap_take_slots(&heap, MP_LEAF_SLOTS, &first) && first == 0);
+	CHECK(mp_heap_slot(&heap, MP_LEAF_SLOTS - 1) && !mp_heap_slot(&heap, MP_LEAF_SLOTS));
+	mp_heap_destroy(&heap);
+}
+
 TEST(heap_unbind_of_a_slot_in_use_warns_and_changes_nothing)
 {
 	struct mp_heap heap;
