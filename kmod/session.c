@@ -99,17 +99,28 @@ struct mp_session *mp_session_open(void)
 	return s;
 }
 
+/* Claims may be any number, so sums stop at the end. */
+static u64 mp_add_saturating(u64 a, u64 b)
+{
+	return b > U64_MAX - a ? U64_MAX : a + b;
+}
+
+static void mp_raise(u64 *sum, u64 by)
+{
+	*sum = mp_add_saturating(*sum, by);
+}
+
 static void mp_add_counters(struct mempool_session_stats *sum,
 			    const struct mempool_session_stats *stats)
 {
-	sum->new_allocations += stats->new_allocations;
-	sum->reused_allocations += stats->reused_allocations;
-	sum->total_allocations += stats->total_allocations;
-	sum->releases += stats->releases;
-	sum->bad_releases += stats->bad_releases;
-	sum->failed_no_memory += stats->failed_no_memory;
-	sum->failed_limit += stats->failed_limit;
-	sum->reclaimed_chunks += stats->reclaimed_chunks;
+	mp_raise(&sum->new_allocations, stats->new_allocations);
+	mp_raise(&sum->reused_allocations, stats->reused_allocations);
+	mp_raise(&sum->total_allocations, stats->total_allocations);
+	mp_raise(&sum->releases, stats->releases);
+	mp_raise(&sum->bad_releases, stats->bad_releases);
+	mp_raise(&sum->failed_no_memory, stats->failed_no_memory);
+	mp_raise(&sum->failed_limit, stats->failed_limit);
+	mp_raise(&sum->reclaimed_chunks, stats->reclaimed_chunks);
 }
 
 static void mp_session_read_stats(struct mp_session *s, struct mempool_session_stats *stats);
@@ -304,11 +315,6 @@ int mp_session_configure(struct mp_session *s, const struct mempool_configure *c
 }
 
 /* ---- figures ---- */
-
-static u64 mp_add_saturating(u64 a, u64 b)
-{
-	return b > U64_MAX - a ? U64_MAX : a + b;
-}
 
 /**
  * mp_session_claim() - takes over what caches in user space counted
