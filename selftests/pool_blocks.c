@@ -431,9 +431,9 @@ TEST_F(session, a_batch_coalesces_once_when_it_is_done)
 	EXPECT_EQ(1, self->c);
 }
 
-TEST_F(session, a_batch_that_ends_without_gaps_does_not_coalesce)
+TEST_F(session, a_batch_that_makes_no_gap_does_not_coalesce)
 {
-	static const int order[] = { 9, 7, 8 };
+	static const int order[] = { 9, 8, 7 };
 	struct mempool_token t[3];
 	int i;
 
