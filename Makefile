@@ -39,7 +39,7 @@ module:
 	@[ -e $(KDIR)/Makefile ] || { echo >&2 'no kernel headers in $(KDIR):' \
 		'install linux-headers-$(shell uname -r) or set KDIR'; exit 1; }
 	@mkdir -p $(HOST)
-	@cp -ru --preserve=timestamps Kbuild kmod uapi $(HOST)/
+	@cp -ru Kbuild kmod uapi $(HOST)/
 	$(MAKE) -C $(KDIR) M=$(O)/host modules
 
 userlib: need-cc
