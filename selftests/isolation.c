@@ -287,7 +287,26 @@ TEST_F(two_sessions, reclaimed_memory_is_out_of_the_old_owners_reach)
 
 /* ---- while it changes hands ---------------------------------------------------------------- */
 
-#define ROUNDS	150
+#define ROUNDS	500
+
+/* Few chunks, so that they change hands often. */
+FIXTURE(two_sessions_and_4_chunks) {
+	struct mp_session a, b;
+};
+
+FIXTURE_SETUP(two_sessions_and_4_chunks)
+{
+	ASSERT_EQ(0, mp_require("reserve=8M"));
+	ASSERT_EQ(0, mp_session_open(&self->a));
+	ASSERT_EQ(0, mp_session_open(&self->b));
+}
+
+FIXTURE_TEARDOWN(two_sessions_and_4_chunks)
+{
+	mp_session_close(&self->a);
+	mp_session_close(&self->b);
+	EXPECT_TRUE(mp_settled());
+}
 
 struct toucher {
 	struct mp_session *s;
@@ -303,7 +322,7 @@ static void *touch_all(void *arg)
 	__u64 i;
 
 	while (!t->stop)
-		for (i = 0; i < 8 * MP_CHUNK && !t->stop; i += MP_CHUNK / 4) {
+		for (i = 0; i < 4 * MP_CHUNK && !t->stop; i += MP_CHUNK / 4) {
 			if (mp_touch(t->s->base + i + 8, -1, &seen))
 				continue;
 			t->touches++;
@@ -316,7 +335,7 @@ static void *touch_all(void *arg)
  * a's threads touch everything; a takes and gives chunks back, b takes them,
  * writes its secret, gives them back. a must never read the secret.
  */
-TEST_F(two_sessions, touches_during_hand_over_never_see_the_next_owners_data)
+TEST_F(two_sessions_and_4_chunks, touches_during_hand_over_never_see_the_next_owners_data)
 {
 	struct toucher t = { .s = &self->a };
 	__u64 mine[MP_CHUNKS], theirs[MP_CHUNKS];
@@ -354,12 +373,12 @@ static void *poke_all(void *arg)
 	__u64 i;
 
 	while (!t->stop)
-		for (i = 0; i < 8 * MP_CHUNK && !t->stop; i += MP_CHUNK / 4)
+		for (i = 0; i < 4 * MP_CHUNK && !t->stop; i += MP_CHUNK / 4)
 			t->touches += !mp_poke(t->s->base + i + 8, SECRET);
 	return NULL;
 }
 
-TEST_F(two_sessions, writes_during_hand_over_never_reach_the_next_owner)
+TEST_F(two_sessions_and_4_chunks, writes_during_hand_over_never_reach_the_next_owner)
 {
 	struct toucher t = { .s = &self->a };
 	__u64 mine[MP_CHUNKS], theirs[MP_CHUNKS];
@@ -394,7 +413,7 @@ TEST_F(two_sessions, writes_during_hand_over_never_reach_the_next_owner)
 }
 
 /* A stranger that touches offsets it does not own makes no chunk look pinned. */
-TEST_F(two_sessions, a_strangers_touches_pin_nothing)
+TEST_F(two_sessions_and_4_chunks, a_strangers_touches_pin_nothing)
 {
 	struct toucher t = { .s = &self->b };
 	__u64 mine[MP_CHUNKS];
@@ -403,7 +422,7 @@ TEST_F(two_sessions, a_strangers_touches_pin_nothing)
 
 	ASSERT_EQ(0, whole_chunks(&self->a));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, poke_all, &t));
-	for (round = 0; round < 30; round++) {
+	for (round = 0; round < ROUNDS; round++) {
 		n = take_all(&self->a, mine, 1);
 		_test_ioctl_release(self->a.fd, mine, n, 0, NULL);
 		ASSERT_LE(0, _test_ioctl_trim(self->a.fd));

@@ -288,6 +288,7 @@ static void *member(void *arg)
 	struct mempool_pool_open joined;
 	struct mempool_token t;
 	struct mp_session s;
+	int n = 0;
 
 	while (!st->stop) {
 		if (mp_session_open(&s))
@@ -297,12 +298,12 @@ static void *member(void *arg)
 			       !_test_pool_get(s.fd, joined.pool, &t)) {
 				mp_poke(s.base + joined.offset +
 					t.index * joined.stride, 1);
-				if (t.index % 5 == 4)
+				if (++n % 5 == 4)
 					break;	/* leave with it */
 				if (_test_pool_return(s.fd, joined.pool, t))
 					abort();
 			}
-			if (t.index % 2)
+			if (n % 2)
 				_test_pool_close(s.fd, joined.pool);
 		}
 		mp_session_close(&s);
