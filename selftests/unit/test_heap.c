@@ -4,7 +4,7 @@
  */
 #include "harness.h"
 
-#define SLOTS	70u		/* two leaves */
+#define SLOTS	65u		/* one beyond a leaf */
 #define PAGES	(SLOTS * MP_CHUNK_PAGES)
 #define MOST	400
 
