@@ -200,10 +200,26 @@ static inline int mp_recv_fd(int sock)
 /* ---- touches that may fault ---------------------------------------------- */
 
 static __thread sigjmp_buf mp_fault_env;
+static __thread volatile sig_atomic_t mp_fault_expected;
 
+/* A fault outside of mp_touch() is what it always was: the end. */
 static inline void mp_fault_handler(int sig)
 {
-	siglongjmp(mp_fault_env, sig);
+	if (mp_fault_expected)
+		siglongjmp(mp_fault_env, sig);
+	signal(sig, SIG_DFL);
+}
+
+/* For all threads, once: no system call is made around a touch. */
+static void __attribute__((constructor)) mp_fault_init(void)
+{
+	struct sigaction sa = {
+		.sa_handler = mp_fault_handler,
+		.sa_flags = SA_NODEFER,
+	};
+
+	sigaction(SIGBUS, &sa, NULL);
+	sigaction(SIGSEGV, &sa, NULL);
 }
 
 /*
@@ -213,22 +229,18 @@ static inline void mp_fault_handler(int sig)
 static inline int mp_touch(volatile unsigned char *p, int value,
 			   unsigned char *seen)
 {
-	struct sigaction sa = { .sa_handler = mp_fault_handler }, bus, segv;
-	volatile int sig;
+	int sig = sigsetjmp(mp_fault_env, 0);
 	unsigned char c;
 
-	sigaction(SIGBUS, &sa, &bus);
-	sigaction(SIGSEGV, &sa, &segv);
-	sig = sigsetjmp(mp_fault_env, 1);
 	if (!sig) {
+		mp_fault_expected = 1;
 		c = *p;
 		if (seen)
 			*seen = c;
 		if (value >= 0)
 			*p = value;
 	}
-	sigaction(SIGBUS, &bus, NULL);
-	sigaction(SIGSEGV, &segv, NULL);
+	mp_fault_expected = 0;
 	return sig;
 }
 
