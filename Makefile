@@ -69,10 +69,13 @@ selftests: need-tests userlib
 need-tests:
 	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev gcc-multilib xz-utils'
 
-$(BUILD)/selftests/%_32: selftests/%.c $(TESTDEP)
+$(BUILD)/selftests/%_32: selftests/%.c $(TESTDEP) $(LIB32)
 	@mkdir -p $(@D)
 	@echo '  CC      $@'
-	@$(TESTCC) -m32 -o $@ $< $(TESTLIB)
+	@$(TESTCC) -m32 -o $@ $< $(LIB32) $(TESTLIB)
+
+$(LIB32): $(wildcard userlib/*.[ch]) userlib/Makefile uapi/mempool.h
+	@$(MAKE) -C userlib O=$(O)/userlib32 CFLAGS='-O2 -g -m32' static
 
 $(BUILD)/selftests/%: selftests/%.c $(TESTDEP) $(LIB)
 	@mkdir -p $(@D)
