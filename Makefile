@@ -60,6 +60,7 @@ TESTLIB	= -pthread -lm
 
 # Every test may use the library; one of them runs the examples.
 LIB	:= $(BUILD)/userlib/libmempool.a
+LIB32	:= $(BUILD)/userlib32/libmempool.a
 
 selftests: need-tests userlib
 	@$(MAKE) -s -j2 HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
