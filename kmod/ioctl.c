@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "check.h"
 #include "ioctl.h"
 #include "pool.h"
 #include "session.h"
@@ -54,13 +55,6 @@ static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
 	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
 }
 
-static int mp_check_count(u32 count)
-{
-	if (!count)
-		return -EINVAL;
-	return count > MP_MAX_BATCH ? -E2BIG : 0;
-}
-
 /* ---- session ---- */
 
 static int mp_ioc_info(struct mp_call *call)
@@ -83,25 +77,12 @@ static int mp_ioc_stats(struct mp_call *call)
 static int mp_ioc_trim(struct mp_call *call)
 {
 	struct mempool_trim *trim = &call->arg.trim;
+	int err = mp_check_trim(trim);
 
-	if (trim->flags || trim->reserved)
-		return -EINVAL;
-	return mp_session_trim(call->s, &trim->released_bytes);
+	return err ? err : mp_session_trim(call->s, &trim->released_bytes);
 }
 
 /* ---- buckets ---- */
-
-static int mp_check_alloc(const struct mempool_alloc *alloc)
-{
-	const u32 known = MEMPOOL_ALLOC_ZERO | MEMPOOL_ALLOC_PAGE_ALIGNED | MEMPOOL_ALLOC_CACHED;
-	u64 bytes;
-
-	if ((alloc->flags & ~known) || alloc->deadline || alloc->reserved || !alloc->size)
-		return -EINVAL;
-	if (check_mul_overflow(alloc->size, (u64)alloc->count, &bytes))
-		return -EOVERFLOW;
-	return mp_check_count(alloc->count);
-}
 
 /* Room for tickets and for what the user is told, on one allocation. */
 static int mp_ioc_alloc(struct mp_call *call)
@@ -137,22 +118,6 @@ static void mp_ioc_alloc_finish(struct mp_call *call, bool told)
 	else if (call->nr)
 		mp_session_abort(call->s, call->reserved, call->nr);
 	kvfree(call->reserved);
-}
-
-static int mp_check_release(const struct mempool_release *release)
-{
-	const u32 known = MEMPOOL_RELEASE_CACHED | MEMPOOL_RELEASE_CLAIMS | MEMPOOL_RELEASE_ALL;
-
-	if ((release->flags & ~known) || release->reserved || release->claims.reserved)
-		return -EINVAL;
-	if (!(release->flags & MEMPOOL_RELEASE_CLAIMS) &&
-	    memchr_inv(&release->claims, 0, sizeof(release->claims)))
-		return -EINVAL;
-	if (release->flags & MEMPOOL_RELEASE_ALL)
-		return release->count ? -EINVAL : 0;
-	if (!release->count)
-		return release->flags & MEMPOOL_RELEASE_CLAIMS ? 0 : -EINVAL;
-	return mp_check_count(release->count);
 }
 
 static int mp_release_offsets(struct mp_session *s, struct mempool_release *release)
@@ -192,11 +157,8 @@ static int mp_ioc_release(struct mp_call *call)
 static int mp_ioc_preallocate(struct mp_call *call)
 {
 	struct mempool_preallocate *req = &call->arg.preallocate;
-	int err;
+	int err = mp_check_preallocate(req);
 
-	if ((req->flags & ~MEMPOOL_ALLOC_PAGE_ALIGNED) || req->reserved || !req->size)
-		return -EINVAL;
-	err = mp_check_count(req->count);
 	return err ? err : mp_session_preallocate(call->s, req);
 }
 
@@ -204,10 +166,8 @@ static int mp_ioc_preallocate(struct mp_call *call)
 
 static int mp_ioc_create(struct mp_call *call)
 {
-	int err = call->arg.create.reserved ? -EINVAL : 0;
+	int err = mp_pool_create(call->s, &call->arg.create);
 
-	if (!err)
-		err = mp_pool_create(call->s, &call->arg.create);
 	call->nr = !err;
 	return err;
 }
@@ -244,13 +204,11 @@ static int mp_ioc_remove(struct mp_call *call)
 	return mp_pool_remove(call->arg.remove.name);
 }
 
-static int mp_check_batch(struct mempool_pool_batch *batch)
+static int mp_begin_batch(struct mempool_pool_batch *batch)
 {
-	if (batch->flags || batch->reserved || batch->deadline)
-		return -EINVAL;
 	batch->done = 0;
 	batch->coalesced = 0;
-	return mp_check_count(batch->count);
+	return mp_check_batch(batch);
 }
 
 static int mp_ioc_get(struct mp_call *call)
@@ -259,7 +217,7 @@ static int mp_ioc_get(struct mp_call *call)
 	struct mempool_token *tokens;
 	int err;
 
-	err = mp_check_batch(batch);
+	err = mp_begin_batch(batch);
 	if (err)
 		return err;
 	tokens = kvmalloc_array(batch->count, sizeof(*tokens), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
@@ -306,7 +264,7 @@ static int mp_for_tokens(struct mp_call *call, mp_tokens_fn *fn)
 	u32 nr;
 	int err;
 
-	err = mp_check_batch(batch);
+	err = mp_begin_batch(batch);
 	while (!err && batch->done < batch->count) {
 		nr = min_t(u32, batch->count - batch->done, MP_SUB_BATCH);
 		nr = mp_copy_some(tokens, user + batch->done, nr, sizeof(*tokens));

@@ -16,6 +16,8 @@
  *	slab.c		a run of pages cut into blocks	(core)
  *	heap.c		page runs in an offset space	(core)
  *	bucket.c	size classes			(core)
+ *	blocks.c	blocks by index, holders and generations (core)
+ *	check.c		is a command well formed?	(core)
  *
  *	session.c	one open file: lifetime, options, figures
  *	memory.c	a session's blocks, and chunks that come and go

@@ -10,11 +10,11 @@
 
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/ctype.h>
 #include <linux/kstrtox.h>
 #include <linux/string.h>
 
 #include "acquire.h"
+#include "check.h"
 #include "mmap.h"
 #include "pool.h"
 #include "sysfs.h"
@@ -25,25 +25,6 @@ LIST_HEAD(mp_pools);
 DEFINE_MUTEX(mp_pools_lock);		/* mp_pools, names and membership of named pools */
 
 /* ---- names and permissions ---- */
-
-static int mp_check_name(const char *name)
-{
-	const char *c;
-
-	if (strnlen(name, MEMPOOL_NAME_LEN) == MEMPOOL_NAME_LEN)
-		return -ENAMETOOLONG;
-	if (!name[0] || name[0] == '.')
-		return -EINVAL;
-	for (c = name; *c; c++)
-		if (!isascii(*c) || !(isalnum(*c) || strchr("._-", *c)))
-			return -EINVAL;
-	return 0;
-}
-
-static bool mp_mode_valid(u32 mode)
-{
-	return mode == 0600 || mode == 0660 || mode == 0666;
-}
 
 /* Is the caller the pool's creator, or root? */
 bool mp_pool_is_ours(const struct mp_pool *pool)
@@ -116,7 +97,7 @@ static struct mp_pool *mp_named_new(const struct mempool_pool_create *req, u64 p
 		return ERR_PTR(-ENOMEM);
 	err = mp_named_take_chunks(pool, node, DIV_ROUND_UP_ULL(pages, MP_CHUNK_PAGES));
 	if (!err)
-		err = mp_pool_fill(pool, 0, req->nr_blocks);
+		err = mp_pool_fill(pool, 0, req);
 	if (err) {
 		mp_pool_destroy(pool);
 		return ERR_PTR(err);
@@ -219,15 +200,16 @@ static int mp_private_take_pages(struct mp_session *s, u64 pages, u64 *start)
 }
 
 /* Puts the pool into the session's heap and opens it there. */
-static int mp_private_place(struct mp_session *s, struct mp_pool *pool, u64 pages,
-			    u32 nr_blocks, struct mp_handle *handle)
+static int mp_private_place(struct mp_session *s, struct mp_pool *pool,
+			    const struct mempool_pool_create *req, u64 pages,
+			    struct mp_handle *handle)
 {
 	int err;
 
 	err = mp_private_take_pages(s, pages, &handle->start);
 	if (err)
 		return err;
-	err = mp_pool_fill(pool, handle->start, nr_blocks);
+	err = mp_pool_fill(pool, handle->start, req);
 	if (err)
 		goto err_pages;
 	mp_handle_enter(handle, s, pool);
@@ -250,7 +232,7 @@ static void mp_describe_handle(const struct mp_handle *handle, struct mempool_po
 {
 	req->pool = handle->id;
 	req->offset = handle->start << PAGE_SHIFT;
-	req->stride = handle->pool->slab->stride;
+	req->stride = handle->pool->blocks.slab->stride;
 }
 
 static int mp_private_create(struct mp_session *s, struct mempool_pool_create *req, u64 pages,
@@ -265,7 +247,7 @@ static int mp_private_create(struct mp_session *s, struct mempool_pool_create *r
 		return -ENOMEM;
 	err = mp_session_lock(s);
 	if (!err) {
-		err = mp_private_place(s, pool, pages, req->nr_blocks, handle);
+		err = mp_private_place(s, pool, req, pages, handle);
 		if (!err)
 			mp_describe_handle(handle, req);
 		mp_session_detach_free(s, &chunks);
@@ -283,8 +265,8 @@ static void mp_private_leave(struct mp_handle *handle)
 
 	mp_handle_exit(handle);
 	mutex_lock(&s->lock);
-	mp_heap_put_busy(&s->heap, handle->start, pool->slab->pages);
-	mp_heap_give(&s->heap, handle->start, pool->slab->pages);
+	mp_heap_put_busy(&s->heap, handle->start, pool->blocks.slab->pages);
+	mp_heap_give(&s->heap, handle->start, pool->blocks.slab->pages);
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);
 	mp_owner_put(&pool->owner);
@@ -406,27 +388,6 @@ static bool mp_name_taken(const char *name)
 	return taken;
 }
 
-static int mp_check_create(const struct mempool_pool_create *req, u64 *pages)
-{
-	bool named = req->name[0];
-	int err;
-
-	if (req->flags & ~(MEMPOOL_POOL_KEEP | MEMPOOL_POOL_THRESHOLD))
-		return -EINVAL;
-	err = mp_pool_check(req, pages);
-	if (err)
-		return err;
-	if (!named)
-		return memchr_inv(req->name, 0, sizeof(req->name)) || req->mode ||
-		       (req->flags & MEMPOOL_POOL_KEEP) ? -EINVAL : 0;
-	err = mp_check_name(req->name);
-	if (err)
-		return err;
-	if (!mp_mode_valid(req->mode))
-		return -EINVAL;
-	return mp_name_taken(req->name) ? -EEXIST : 0;
-}
-
 /**
  * mp_pool_create() - makes a block pool and opens it
  * @s: not locked
@@ -444,6 +405,8 @@ int mp_pool_create(struct mp_session *s, struct mempool_pool_create *req)
 	int err;
 
 	err = mp_check_create(req, &pages);
+	if (!err && req->name[0] && mp_name_taken(req->name))
+		err = -EEXIST;
 	if (err)
 		return err;
 	handle = kzalloc(sizeof(*handle), GFP_KERNEL_ACCOUNT);
@@ -533,10 +496,10 @@ int mp_pool_open(struct mp_session *s, struct mempool_pool_open *req)
 		pool = handle->pool;
 		req->pool = handle->id;
 		req->offset = handle->start << PAGE_SHIFT;
-		req->stride = pool->slab->stride;
-		req->block_size = pool->block_size;
-		req->nr_blocks = pool->slab->nr;
-		req->threshold = pool->threshold;
+		req->stride = pool->blocks.slab->stride;
+		req->block_size = pool->blocks.block_size;
+		req->nr_blocks = pool->blocks.slab->nr;
+		req->threshold = pool->blocks.threshold;
 	}
 	mutex_unlock(&s->lock);
 	if (!err)
@@ -651,7 +614,7 @@ static int mp_make_fixed(char *spec)
 
 	err = mp_parse_fixed(spec, &req);
 	if (!err)
-		err = mp_pool_check(&req, &pages);
+		err = mp_check_create(&req, &pages);
 	if (!err && mp_name_taken(req.name))
 		err = -EEXIST;
 	if (err)

@@ -17,54 +17,18 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 
+#include "blocks.h"
 #include "owner.h"
 #include "session.h"
-#include "slab.h"
-
-/**
- * struct mp_issue - one block
- * @holder: number of the member that holds it; 0: free
- * @generation: rises at every return
- */
-struct mp_issue {
-	u32 holder;
-	u32 generation;
-};
-
-/**
- * struct mp_pool_counts - what a pool counted, under its lock
- * @gets: blocks handed out
- * @returns: blocks returned
- * @bad_returns: tokens refused
- * @adopts: blocks adopted
- * @coalesces: all
- * @auto_coalesces: those that a return caused
- * @coalesce_ns_last: the latest one took this long
- * @coalesce_ns_max: the longest
- */
-struct mp_pool_counts {
-	u64 gets;
-	u64 returns;
-	u64 bad_returns;
-	u64 adopts;
-	u64 coalesces;
-	u64 auto_coalesces;
-	u64 coalesce_ns_last;
-	u64 coalesce_ns_max;
-};
 
 /**
  * struct mp_pool - a block pool
  * @owner: of the chunks of a named pool; its reference count keeps the structure
- * @lock: protects @slab, @issues, @counts, @members
- * @slab: the blocks; page 0 is the pool's first for a named one, the session
- *	heap's page for a private one
- * @issues: by index
- * @counts: what happened
+ * @lock: protects @blocks, @members
+ * @blocks: page 0 is the pool's first for a named one, the session heap's page
+ *	for a private one
  * @members: struct mp_handle
- * @block_size: bytes; immutable, as all below unless noted
- * @threshold: percent
- * @name: empty: private
+ * @name: empty: private; immutable, as all below unless noted
  * @mode: of a named pool
  * @flags: MEMPOOL_POOL_KEEP
  * @fixed: made by the module's parameter, lives as long as the module
@@ -82,13 +46,9 @@ struct mp_pool_counts {
 struct mp_pool {
 	struct mp_owner owner;
 	struct mutex lock;
-	struct mp_slab *slab;
-	struct mp_issue *issues;
-	struct mp_pool_counts counts;
+	struct mp_blocks blocks;
 	struct list_head members;
 
-	u64 block_size;
-	u32 threshold;
 	char name[MEMPOOL_NAME_LEN];
 	u32 mode;
 	u32 flags;
@@ -128,8 +88,7 @@ struct mp_handle {
 
 /* pool.c: making pools, and their blocks */
 struct mp_pool *mp_pool_new(const struct mempool_pool_create *req, struct mp_user *user);
-int mp_pool_fill(struct mp_pool *pool, u64 start, u32 nr_blocks);
-int mp_pool_check(const struct mempool_pool_create *req, u64 *pages);
+int mp_pool_fill(struct mp_pool *pool, u64 start, const struct mempool_pool_create *req);
 void mp_pool_return_held(struct mp_handle *handle);
 int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 nr, u32 *done);
 void mp_pool_unget(struct mp_session *s, u32 id, const struct mempool_token *tokens, u32 nr);

@@ -5,6 +5,7 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 
+#include "check.h"
 #include "mmap.h"
 #include "pool.h"
 #include "session.h"
@@ -201,40 +202,9 @@ void mp_session_info(struct mp_session *s, struct mempool_info *info)
 	mutex_unlock(&s->lock);
 }
 
-static int mp_check_tiers(const struct mempool_configure *conf, struct mp_tiers *tiers)
+/* What depends on this machine and on the module's parameters. */
+static int mp_check_reach(const struct mempool_configure *conf)
 {
-	if (conf->nr_tiers > MEMPOOL_MAX_TIERS)
-		return -EINVAL;
-	*tiers = (struct mp_tiers){ .nr = conf->nr_tiers };
-	memcpy(tiers->tier, conf->tiers, conf->nr_tiers * sizeof(conf->tiers[0]));
-	if (memchr_inv(&conf->tiers[conf->nr_tiers], 0,
-		       sizeof(conf->tiers) - conf->nr_tiers * sizeof(conf->tiers[0])))
-		return -EINVAL;
-	if (!(conf->flags & MEMPOOL_CONFIGURE_TIERS))
-		return conf->nr_tiers ? -EINVAL : 0;
-	return mp_tiers_check(tiers);
-}
-
-/* A field is set by its flag, or zero. */
-static bool mp_conf_clear(const struct mempool_configure *conf, u32 flag, u64 value)
-{
-	return (conf->flags & flag) || !value;
-}
-
-static int mp_check_configure(const struct mempool_configure *conf, struct mp_tiers *tiers)
-{
-	const u32 known = MEMPOOL_CONFIGURE_TIERS | MEMPOOL_CONFIGURE_MAX_CACHED |
-			  MEMPOOL_CONFIGURE_MAX_CACHED_BYTES | MEMPOOL_CONFIGURE_MIN_BYTES |
-			  MEMPOOL_CONFIGURE_LIMIT_BYTES | MEMPOOL_CONFIGURE_NODE;
-
-	if (!conf->flags || (conf->flags & ~known))
-		return -EINVAL;
-	if (!mp_conf_clear(conf, MEMPOOL_CONFIGURE_MAX_CACHED, conf->max_cached) ||
-	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_MAX_CACHED_BYTES, conf->max_cached_bytes) ||
-	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_MIN_BYTES, conf->min_bytes) ||
-	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_LIMIT_BYTES, conf->limit_bytes) ||
-	    !mp_conf_clear(conf, MEMPOOL_CONFIGURE_NODE, conf->node))
-		return -EINVAL;
 	if ((conf->flags & MEMPOOL_CONFIGURE_NODE) && conf->node != MEMPOOL_NODE_ANY &&
 	    (conf->node < 0 || conf->node >= nr_node_ids || !node_online(conf->node)))
 		return -EINVAL;
@@ -243,7 +213,7 @@ static int mp_check_configure(const struct mempool_configure *conf, struct mp_ti
 	     conf->limit_bytes / MEMPOOL_CHUNK_SIZE >
 	     (mp_session_defaults.limit ?: mp_arena.nr_chunks)))
 		return -EINVAL;
-	return mp_check_tiers(conf, tiers);
+	return 0;
 }
 
 /* The guaranteed minimum: taken now, or refused with nothing changed. */
@@ -303,6 +273,8 @@ int mp_session_configure(struct mp_session *s, const struct mempool_configure *c
 	int err;
 
 	err = mp_check_configure(conf, &tiers);
+	if (!err)
+		err = mp_check_reach(conf);
 	if (err)
 		return err;
 	err = mp_session_lock(s);

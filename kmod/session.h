@@ -22,8 +22,6 @@
 #include "bucket.h"
 #include "owner.h"
 
-#define MP_MAX_BATCH	1024u		/* blocks, offsets or tokens in one command */
-
 /**
  * struct mp_session - one open file
  * @owner: account; its reference count keeps the structure
