@@ -20,12 +20,15 @@ help:
 	@echo 'make check        all tests below but those marked *; needs no KVM'
 	@echo '  check-static    lint, documents against code, compile on 7.2'
 	@echo '  check-unit      the core and the library in user space'
+	@echo '  check-install   install, uninstall, programs built on what is installed'
 	@echo '  check-kernel    the device in a guest, KERNEL=6.1, 6.12 or 6.12-rt'
 	@echo '                  (ONLY="NAME..." for some of the tests)'
 	@echo '  check-rt        * the same with PREEMPT_RT'
 	@echo '  check-debug     * the same with KASAN, lockdep, kmemleak and more; builds'
 	@echo '                  the kernel first, about ten minutes, once'
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
+	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
+	@echo 'make uninstall    remove what make install has put there'
 	@echo 'make clean        remove $(BUILD)/'
 	@echo
 	@echo 'Kernels are downloaded and unpacked in $${XDG_CACHE_HOME:-~/.cache}/mempool.'
@@ -95,7 +98,7 @@ shell: selftests
 # ---- testing ----------------------------------------------------------------
 
 check:
-	@$(SUM) '$(MAKE) check-static' '$(MAKE) check-unit' \
+	@$(SUM) '$(MAKE) check-static' '$(MAKE) check-unit' '$(MAKE) check-install' \
 		'$(MAKE) check-kernel KERNEL=6.1' \
 		'$(MAKE) check-kernel KERNEL=6.12'
 
@@ -115,8 +118,13 @@ check-rt:
 check-debug:
 	@$(MAKE) check-kernel KERNEL=debug
 
+check-install: userlib
+	@selftests/check/install
+
 clean:
 	rm -rf $(BUILD)
 
+include userlib/install.mk
+
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
-	check-static check-unit check-kernel check-rt check-debug clean
+	check-static check-unit check-install check-kernel check-rt check-debug clean
