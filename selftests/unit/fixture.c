@@ -18,6 +18,7 @@ void session_close(struct session *s)
 {
 	mp_buckets_destroy(&s->buckets);
 	CHECK(mp_buckets_valid(&s->buckets));
+	CHECK(s->heap.pages.free == s->heap.nr_backed * MP_CHUNK_PAGES);
 	CHECK(mp_heap_valid(&s->heap) && s->heap.nr_idle == s->heap.nr_backed);
 	mp_heap_destroy(&s->heap);
 }
