@@ -16,6 +16,7 @@
 #include "acquire.h"
 #include "check.h"
 #include "mmap.h"
+#include "params.h"
 #include "pool.h"
 #include "sysfs.h"
 
@@ -592,13 +593,13 @@ int mp_pool_remove(const char *name)
 /* name:sizexcount[:mode] */
 static int mp_parse_fixed(char *spec, struct mempool_pool_create *req)
 {
-	char *name = strsep(&spec, ":"), *shape = strsep(&spec, ":"), *end;
+	char *name = strsep(&spec, ":"), *count = strsep(&spec, ":"), *size;
 
 	*req = (struct mempool_pool_create){ .mode = MP_FIXED_MODE };
-	if (!shape || strscpy(req->name, name, sizeof(req->name)) < 0 || mp_check_name(req->name))
+	size = count ? strsep(&count, "x") : NULL;
+	if (!count || strscpy(req->name, name, sizeof(req->name)) < 0 || mp_check_name(req->name))
 		return -EINVAL;
-	req->block_size = memparse(shape, &end);
-	if (end == shape || *end != 'x' || kstrtou32(end + 1, 10, &req->nr_blocks))
+	if (mp_parse_bytes(size, &req->block_size) || kstrtou32(count, 10, &req->nr_blocks))
 		return -EINVAL;
 	if (spec && (kstrtou32(spec, 8, &req->mode) || !mp_mode_valid(req->mode)))
 		return -EINVAL;

@@ -48,8 +48,14 @@ static int mp_refuse(const char *name, const char *value, const char *reason)
 	return -EINVAL;
 }
 
-/* A whole number with an optional suffix, and nothing else. */
-static int mp_parse_bytes(const char *text, u64 *bytes)
+/**
+ * mp_parse_bytes() - reads a whole number with an optional suffix K, M, G or T
+ * @text: nothing else may follow but a newline
+ * @bytes: set on success
+ *
+ * Return: 0, or -EINVAL, also when it does not fit.
+ */
+int mp_parse_bytes(const char *text, u64 *bytes)
 {
 	const char *suffix = text + strspn(text, "0123456789");
 	unsigned int shift = 0;

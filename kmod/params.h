@@ -25,5 +25,6 @@ struct mp_params {
 };
 
 int mp_params_parse(struct mp_params *params);
+int mp_parse_bytes(const char *text, u64 *bytes);
 
 #endif /* MP_PARAMS_H */
