@@ -18,6 +18,7 @@
  *	bucket.c	size classes			(core)
  *	blocks.c	blocks by index, holders and generations (core)
  *	check.c		is a command well formed?	(core)
+ *	figures.c	what a session's counters add up to (core)
  *
  *	session.c	one open file: lifetime, options, figures
  *	memory.c	a session's blocks, and chunks that come and go

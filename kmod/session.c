@@ -6,6 +6,7 @@
 #include <linux/seq_file.h>
 
 #include "check.h"
+#include "figures.h"
 #include "mmap.h"
 #include "pool.h"
 #include "session.h"
@@ -101,11 +102,6 @@ struct mp_session *mp_session_open(void)
 }
 
 /* Claims may be any number, so sums stop at the end. */
-static u64 mp_add_saturating(u64 a, u64 b)
-{
-	return b > U64_MAX - a ? U64_MAX : a + b;
-}
-
 static void mp_raise(u64 *sum, u64 by)
 {
 	*sum = mp_add_saturating(*sum, by);
@@ -295,57 +291,25 @@ int mp_session_configure(struct mp_session *s, const struct mempool_configure *c
  */
 void mp_session_claim(struct mp_session *s, const struct mempool_claims *claims)
 {
-	struct mempool_claims *sum = &s->claims;
-
 	mutex_lock(&s->lock);
-	sum->new_allocations = mp_add_saturating(sum->new_allocations, claims->new_allocations);
-	sum->reused_allocations = mp_add_saturating(sum->reused_allocations,
-						    claims->reused_allocations);
-	sum->releases = mp_add_saturating(sum->releases, claims->releases);
-	sum->bad_releases = mp_add_saturating(sum->bad_releases, claims->bad_releases);
-	sum->peak_bytes = max(sum->peak_bytes, claims->peak_bytes);
+	mp_claims_add(&s->claims, claims);
 	mutex_unlock(&s->lock);
 }
 
-/* Each figure is read once; together they may be of slightly different moments. */
 static void mp_session_read_stats(struct mp_session *s, struct mempool_session_stats *stats)
 {
-	const struct mp_bucket_counts *counts = &s->buckets.counts;
-	const struct mempool_claims *claims = &s->claims;
 	const u64 chunk = MEMPOOL_CHUNK_SIZE;
-	u64 claimed_peak = READ_ONCE(claims->peak_bytes);
-	u64 peak = READ_ONCE(counts->peak_bytes);
 
-	*stats = (struct mempool_session_stats){
-		.session_id = s->owner.id,
-		.new_allocations = mp_add_saturating(READ_ONCE(counts->new_allocations),
-						     READ_ONCE(claims->new_allocations)),
-		.reused_allocations = mp_add_saturating(READ_ONCE(counts->reused_allocations),
-							READ_ONCE(claims->reused_allocations)),
-		.releases = mp_add_saturating(READ_ONCE(counts->releases),
-					      READ_ONCE(claims->releases)),
-		.bad_releases = mp_add_saturating(READ_ONCE(counts->bad_releases),
-						  READ_ONCE(claims->bad_releases)),
-		.current_bytes = READ_ONCE(counts->current_bytes),
-		.peak_bytes = claimed_peak ? min(claimed_peak, peak) : peak,
-		.footprint_bytes = READ_ONCE(counts->footprint_bytes),
-		.peak_footprint_bytes = READ_ONCE(counts->peak_footprint_bytes),
-		.cached_bytes = READ_ONCE(counts->cached_bytes),
-		.owned_bytes = READ_ONCE(s->owner.owned) * chunk,
-		.pinned_bytes = READ_ONCE(s->owner.pinned) * chunk,
-		.min_bytes = READ_ONCE(s->min_chunks) * chunk,
-		.limit_bytes = (READ_ONCE(s->owner.limit) ?: mp_arena.nr_chunks) * chunk,
-		.heap_free_bytes = READ_ONCE(s->heap.pages.free) << PAGE_SHIFT,
-		.failed_no_memory = READ_ONCE(s->failed_no_memory),
-		.failed_limit = READ_ONCE(s->failed_limit),
-		.reclaimed_chunks = READ_ONCE(s->reclaimed),
-		.nr_slabs = READ_ONCE(counts->nr_slabs),
-		.nr_pools = READ_ONCE(s->nr_pools),
-	};
-	stats->total_allocations = mp_add_saturating(stats->new_allocations,
-						     stats->reused_allocations);
-	if (stats->total_allocations > stats->releases)
-		stats->currently_allocated = stats->total_allocations - stats->releases;
+	mp_figures_read(&s->buckets, &s->claims, stats);
+	stats->session_id = s->owner.id;
+	stats->owned_bytes = READ_ONCE(s->owner.owned) * chunk;
+	stats->pinned_bytes = READ_ONCE(s->owner.pinned) * chunk;
+	stats->min_bytes = READ_ONCE(s->min_chunks) * chunk;
+	stats->limit_bytes = (READ_ONCE(s->owner.limit) ?: mp_arena.nr_chunks) * chunk;
+	stats->failed_no_memory = READ_ONCE(s->failed_no_memory);
+	stats->failed_limit = READ_ONCE(s->failed_limit);
+	stats->reclaimed_chunks = READ_ONCE(s->reclaimed);
+	stats->nr_pools = READ_ONCE(s->nr_pools);
 }
 
 /**
