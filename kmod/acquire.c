@@ -80,13 +80,15 @@ static void mp_request_wait(struct mp_request *req)
 
 static int mp_request_step(struct mp_request *req)
 {
-	unsigned long coming;
+	unsigned long coming, taken;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	if (!mp_request_possible(req, &coming))
 		return -ENOMEM;
-	req->missing -= mp_arena_take_some(req->owner, req->missing, req->node, req->chunks);
+	taken = mp_arena_take_some(req->owner, req->missing, req->node, req->chunks);
+	req->missing -= taken;
+	coming -= min(coming, taken);	/* they have come */
 	if (!req->missing || mp_request_clean_one(req))
 		return 0;
 	if (coming < req->missing &&
