@@ -18,6 +18,7 @@
 #include "trace.h"
 
 #define MP_LOOKS	4
+#define MP_EXILE_LOOK	HZ
 
 /* Most references that keep a chunk pinned last microseconds. */
 static const unsigned int mp_look_ms[MP_LOOKS] = { 1, 10, 100, 1000 };
@@ -35,6 +36,22 @@ struct mp_exile {
 };
 
 static struct delayed_work mp_pinned_work;
+static unsigned long mp_next_run;	/* of it, if pending; arena lock */
+
+/*
+ * Has the worker look in @delay jiffies or sooner. Whoever puts something on a
+ * list calls this: the worker does not come again when it finds both empty, and
+ * it cannot see what somebody has claimed for a moment.
+ */
+static void mp_pinned_look_in(unsigned long delay)
+{
+	lockdep_assert_held(&mp_arena.lock);
+	if (!delayed_work_pending(&mp_pinned_work) ||
+	    time_before(jiffies + delay, mp_next_run)) {
+		mp_next_run = jiffies + delay;
+		mod_delayed_work(mp_workers, &mp_pinned_work, delay);
+	}
+}
 
 /* Puts a chunk in state pinned on the list; the worker will look at it. */
 void mp_pinned_add(struct mp_chunk *chunk)
@@ -44,8 +61,7 @@ void mp_pinned_add(struct mp_chunk *chunk)
 	lockdep_assert_held(&mp_arena.lock);
 	chunk->next_look = jiffies + msecs_to_jiffies(wait);
 	list_add_tail(&chunk->list, &mp_arena.pinned);
-	if (!chunk->looks)
-		mod_delayed_work(mp_workers, &mp_pinned_work, msecs_to_jiffies(wait));
+	mp_pinned_look_in(msecs_to_jiffies(wait));
 }
 
 static void mp_look_at(struct mp_chunk *chunk)
@@ -137,20 +153,15 @@ void mp_arena_look_at_pinned(bool all)
 
 static void mp_pinned_run(struct work_struct *work)
 {
-	unsigned long next_look = jiffies + msecs_to_jiffies(mp_look_ms[MP_LOOKS - 1]);
 	struct mp_chunk *chunk;
-	bool more;
 
 	mp_arena_look_at_pinned(false);
 
 	spin_lock(&mp_arena.lock);
-	more = !list_empty(&mp_arena.pinned) || !list_empty(&mp_arena.exiles);
 	list_for_each_entry(chunk, &mp_arena.pinned, list)
-		if (time_before(chunk->next_look, next_look))
-			next_look = chunk->next_look;
-	if (more)
-		queue_delayed_work(mp_workers, &mp_pinned_work,
-				   max_t(long, next_look - jiffies, 1));
+		mp_pinned_look_in(max_t(long, chunk->next_look - jiffies, 1));
+	if (!list_empty(&mp_arena.exiles))
+		mp_pinned_look_in(MP_EXILE_LOOK);
 	spin_unlock(&mp_arena.lock);
 }
 
@@ -163,6 +174,7 @@ static void mp_exile(struct mp_chunk *chunk, struct mp_exile *exile, struct mp_p
 	exile->charged = chunk->charged;
 	exile->pages = chunk->pages;
 	list_add_tail(&exile->list, &mp_arena.exiles);
+	mp_pinned_look_in(MP_EXILE_LOOK);
 	mp_arena.nr_huge += !!fresh->head - !!exile->pages.head;
 
 	spin_lock(&chunk->lock);
@@ -193,7 +205,7 @@ static struct mp_chunk *mp_claim_replaceable(void)
 static void mp_unclaim_replaceable(struct mp_chunk *chunk)
 {
 	spin_lock(&mp_arena.lock);
-	list_add(&chunk->list, &mp_arena.pinned);
+	mp_pinned_add(chunk);
 	mp_arena.nr_replaced--;
 	spin_unlock(&mp_arena.lock);
 }
