@@ -353,6 +353,22 @@ TEST_F(command, longest_size_is_accepted)
 			      &arg));
 }
 
+TEST_F(command, other_directions_are_enotty)
+{
+	unsigned long cmd = variant->c->cmd;
+	unsigned int dir;
+
+	fill(&self->s, &arg);
+	for (dir = 0; dir < 4; dir++) {
+		if (dir == _IOC_DIR(cmd))
+			continue;
+		EXPECT_EQ(-ENOTTY, mp_ioctl(self->s.fd,
+					    _IOC(dir, MEMPOOL_IOC_TYPE,
+						 _IOC_NR(cmd), _IOC_SIZE(cmd)),
+					    &arg));
+	}
+}
+
 TEST_F(command, pointer_to_nowhere_is_efault)
 {
 	static const unsigned long long nowhere[] = {

@@ -152,7 +152,8 @@ static const struct bad bad[] = {
 	{ "fixed", "a:64x10,a:64x10", EEXIST },
 	{ "fixed", "a:1Gx1", ENOMEM },
 	{ "fixed", "a:40Mx1,b:40Mx1", ENOMEM },
-	{ "fixed", "a:8Ex8", EOVERFLOW },
+	{ "fixed", "a:8Ex8" },
+	{ "fixed", "a:4194304Tx8", EOVERFLOW },
 };
 
 static const char *const good[] = {

@@ -47,8 +47,10 @@
 #define MP_RESERVE	"reserve=64M"
 #define MP_CHUNKS	32		/* of MP_RESERVE */
 
-/* How long to wait for what must come: long, since machines may be slow. */
-#define MP_PATIENCE	120		/* seconds */
+/* Seconds to wait for what must come: many, since machines may be slow. */
+#ifndef MP_PATIENCE
+#define MP_PATIENCE	120
+#endif
 
 static inline __u64 mp_ptr(const void *p)
 {

@@ -161,13 +161,16 @@ static __attribute__((noreturn)) int read_for_ever(void *arg)
 	for (;;) {
 		read_all(MP_SYSFS "/", 0);
 		read_all(MP_DEBUGFS, 0);
+		mp_sleep_ms(1);
 	}
 }
 
 static __attribute__((noreturn)) int trim_for_ever(void *arg)
 {
-	for (;;)
+	for (;;) {
 		mp_write_file(MP_SYSFS "/trim", "1");
+		mp_sleep_ms(1);
+	}
 }
 
 static __attribute__((noreturn)) int open_for_ever(void *arg)
@@ -177,6 +180,7 @@ static __attribute__((noreturn)) int open_for_ever(void *arg)
 	for (;;) {
 		int fd = open(MP_DEV, O_RDWR);
 
+		mp_sleep_ms(1);
 		if (fd < 0)
 			continue;
 		_test_alloc_one(fd, 100000);
@@ -184,6 +188,8 @@ static __attribute__((noreturn)) int open_for_ever(void *arg)
 		close(fd);
 	}
 }
+
+#define CYCLES	25
 
 TEST_F(loaded_module, readers_and_openers_race_unloading)
 {
@@ -196,7 +202,7 @@ TEST_F(loaded_module, readers_and_openers_race_unloading)
 		pid[i] = mp_spawn(0, read_for_ever, NULL);
 	pid[3] = mp_spawn(0, trim_for_ever, NULL);
 	pid[4] = mp_spawn(0, open_for_ever, NULL);
-	for (i = 0; i < 60; i++) {
+	for (i = 0; i < CYCLES; i++) {
 		loads += !mp_load("reserve=8M fixed=a:4Kx100,b:64x10");
 		mp_sleep_ms(20);
 		unloads += !mp_unload();
@@ -204,8 +210,8 @@ TEST_F(loaded_module, readers_and_openers_race_unloading)
 	for (i = 0; i < 5; i++)
 		EXPECT_EQ(-SIGKILL, mp_kill(pid[i]));
 	ksft_print_msg("%d loads, %d unloads\n", loads, unloads);
-	EXPECT_EQ(60, loads);
-	EXPECT_EQ(60, unloads);
+	EXPECT_EQ(CYCLES, loads);
+	EXPECT_EQ(CYCLES, unloads);
 }
 
 /* A named pool's directory comes and goes under its readers. */

@@ -364,7 +364,7 @@ static int count_lines(const char *file, int at, const char *a, const char *b)
 		char *rest = line;
 
 		for (i = 0; i < 10; i++)
-			field[i] = strsep(&rest, " \n");
+			field[i] = strsep(&rest, "\n ");
 		n += (!a || (field[at] && !strcmp(field[at], a))) &&
 		     (!b || (field[at + 1] && !strcmp(field[at + 1], b)));
 	}
