@@ -220,10 +220,10 @@ static bool mapped_huge(void *ptr)
 	while (smaps && fgets(line, sizeof(line), smaps)) {
 		if (sscanf(line, "%llx-%llx ", &low, &high) == 2)
 			ours = low <= (uintptr_t)ptr && (uintptr_t)ptr < high;
-		if (ours) {
-			sscanf(line, "Rss: %lu", &size);
-			sscanf(line, "FilePmdMapped: %lu", &huge);
-		}
+		if (ours && !strncmp(line, "Rss:", 4))
+			size = strtoul(line + 4, NULL, 10);
+		if (ours && !strncmp(line, "FilePmdMapped:", 14))
+			huge = strtoul(line + 14, NULL, 10);
 	}
 	if (smaps)
 		fclose(smaps);

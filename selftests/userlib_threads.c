@@ -16,10 +16,10 @@
 struct stage {
 	struct mempool *pool;
 	struct mempool_blocks *blocks;
-	_Atomic(void *) slots[LIVE];	/* blocks on their way to another thread */
-	_Atomic unsigned int wrong;
-	_Atomic unsigned int failed;
-	_Atomic unsigned int serial;
+	atomic_uintptr_t slots[LIVE];	/* blocks on their way to another thread */
+	atomic_uint wrong;
+	atomic_uint failed;
+	atomic_uint serial;
 };
 
 struct worker {
@@ -85,7 +85,7 @@ static void *churn(void *arg)
 			give(s, mine[i]);
 			mine[i] = ptr;
 		} else {
-			give(s, atomic_exchange(&s->slots[i], ptr));
+			give(s, (void *)atomic_exchange(&s->slots[i], (uintptr_t)ptr));
 		}
 	}
 	for (i = 0; i < LIVE; i++)
@@ -200,7 +200,7 @@ TEST_F(threads, buckets_keep_their_marks)
 
 	ASSERT_EQ(0, run(&self->stage, churn, churn));
 	for (i = 0; i < LIVE; i++)
-		give(&self->stage, atomic_load(&self->stage.slots[i]));
+		give(&self->stage, (void *)atomic_load(&self->stage.slots[i]));
 	EXPECT_EQ(0, self->stage.wrong);
 	EXPECT_EQ(0, self->stage.failed);
 	stats = mp_stats(self->stage.pool);
@@ -215,7 +215,7 @@ TEST_F(threads, buckets_keep_their_marks_while_one_trims)
 
 	ASSERT_EQ(0, run(&self->stage, churn, trim_and_look));
 	for (i = 0; i < LIVE; i++)
-		give(&self->stage, atomic_load(&self->stage.slots[i]));
+		give(&self->stage, (void *)atomic_load(&self->stage.slots[i]));
 	EXPECT_EQ(0, self->stage.wrong);
 	EXPECT_EQ(0, self->stage.failed);
 	EXPECT_EQ(0, mp_stats(self->stage.pool).currently_allocated);
