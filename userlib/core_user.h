@@ -139,6 +139,20 @@ static inline size_t find_next_bit(const unsigned long *map, size_t size, size_t
 	return min_t(size_t, size, word * BITS_PER_LONG + __ffs(bits));
 }
 
+/* What the processor must not be led past by a guess: nothing to do here. */
+#define array_index_nospec(index, size)	((void)(size), (index))
+
+/* The first byte that is not @c, or NULL. */
+static inline const void *memchr_inv(const void *start, int c, size_t len)
+{
+	const unsigned char *p = start;
+
+	for (; len; p++, len--)
+		if (*p != (unsigned char)c)
+			return p;
+	return NULL;
+}
+
 /* Lists */
 
 #define container_of(ptr, type, member)	((type *)((char *)(ptr) - offsetof(type, member)))

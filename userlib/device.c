@@ -5,11 +5,14 @@
  * table of three functions and a line in mp_device_open().
  */
 #include <fcntl.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+#define INPROC	"memfd:"	/* the in-process device: inproc.c */
 
 static int chardev_ioctl(struct mp_device *dev, unsigned long cmd, void *arg)
 {
@@ -49,6 +52,8 @@ int mp_device_open(struct mp_device *dev, const char *name, bool readonly)
 {
 	int saved = errno, ret = 0;
 
+	if (!strncmp(name, INPROC, strlen(INPROC)))
+		return mp_inproc_open(dev, name + strlen(INPROC));
 	dev->ops = &chardev_ops;
 	dev->priv = NULL;
 	dev->fd = open(name, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);

@@ -4,6 +4,7 @@
  *
  *	pool.c		a session: open, close, options
  *	device.c	where commands go: the character device
+ *	inproc.c	or the module's core, over a memfd of this process
  *	bucket.c	the rounding rule
  *	alloc.c		blocks of buckets: take, give back
  *	track.c		which blocks are out, and how large they are
@@ -61,6 +62,7 @@ struct mp_device {
 };
 
 int mp_device_open(struct mp_device *dev, const char *name, bool readonly);
+int mp_inproc_open(struct mp_device *dev, const char *size);
 
 /* ---- space.c ---- */
 
