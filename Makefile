@@ -52,10 +52,11 @@ userlib: need-cc
 need-cc:
 	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev'
 
-TESTS	:= $(patsubst selftests/%.c,%,$(wildcard selftests/*.c))
+TESTS	:= $(patsubst selftests/%.c,%,$(wildcard selftests/*.c selftests/attack/*.c \
+	selftests/fuzz/*.c))
 TESTS32	:= $(patsubst selftests/%.c,%_32,$(if $(TESTS),$(shell \
 	grep -l '^// also: 32-bit' $(TESTS:%=selftests/%.c))))
-TESTDEP	:= $(wildcard selftests/*.h) uapi/mempool.h Makefile
+TESTDEP	:= $(wildcard selftests/*.h selftests/attack/*.h) uapi/mempool.h Makefile
 TESTCC	= gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
 	-Wno-missing-field-initializers -D_GNU_SOURCE -static \
 	-I. -Iselftests -Iuserlib -isystem $(HARNESS)
