@@ -855,6 +855,24 @@ TEST(bucket_slab_over_two_chunks_keeps_both_busy)
 	session_close(&s);
 }
 
+TEST(bucket_vacate_leaves_the_next_slot_alone)
+{
+	struct session s;
+	u64 start, offset;
+
+	session_open(&s, 2, &mp_default_tiers);
+	CHECK(!session_bind(&s, 2 * MP_CHUNK_PAGES));
+	CHECK(!mp_heap_take(&s.heap, MP_CHUNK_PAGES, &start) && start == 0);
+	offset = session_alloc(&s, 4096);
+	CHECK(offset == MEMPOOL_CHUNK_SIZE && !mp_buckets_give(&s.buckets, offset, true));
+	mp_buckets_vacate(&s.buckets, 0);
+	CHECK(mp_heap_slab(&s.heap, offset));
+	mp_buckets_vacate(&s.buckets, 1);
+	CHECK(!mp_heap_slab(&s.heap, offset));
+	mp_heap_give(&s.heap, start, MP_CHUNK_PAGES);
+	session_close(&s);
+}
+
 TEST(bucket_give_all_leaves_reserved_blocks)
 {
 	struct session s;

@@ -421,6 +421,26 @@ TEST(heap_take_slots_without_a_leaf_takes_none)
 	mp_heap_destroy(&heap);
 }
 
+TEST(heap_bind_fails_cleanly_at_every_allocation)
+{
+	struct mp_heap heap;
+	unsigned long blocks;
+	long i;
+
+	CHECK(!mp_heap_init(&heap, SLOTS));
+	for (i = 0; ; i++) {
+		blocks = memory.blocks;
+		memory_fail_after(i);
+		if (!mp_heap_bind(&heap, 3, &chunks[3]))
+			break;
+		CHECK(memory_failed() && mp_heap_valid(&heap) && !heap.nr_backed);
+		/* A leaf made on the way stays. */
+		CHECK(memory.blocks <= blocks + 1 && heap.holes.free == SLOTS);
+	}
+	CHECK(!memory_failed() && heap.nr_backed == 1);
+	mp_heap_destroy(&heap);
+}
+
 TEST(heap_makes_leaves_for_its_slots_only)
 {
 	struct mp_heap heap;
