@@ -737,6 +737,28 @@ TEST(bucket_uses_the_last_page_before_another_chunk)
 	mp_heap_destroy(&s.heap);
 }
 
+/* Two pages hold 2 blocks of 3072, with a quarter wasted: one page at a time. */
+TEST(bucket_uses_the_last_pages_though_they_waste)
+{
+	static u64 offset[100];
+	struct session s;
+	struct mp_ticket ticket;
+	u64 pages, start;
+
+	session_open(&s, 1, &mp_default_tiers);
+	fill(&s, 3072, offset, 100);
+	while (mp_heap_slab(&s.heap, offset[0])->bucket->nr_issued !=
+	       mp_heap_slab(&s.heap, offset[0])->bucket->nr_blocks)
+		session_alloc(&s, 3072);
+	CHECK(!mp_heap_take(&s.heap, s.heap.pages.free - 2, &start));
+	CHECK(!mp_buckets_take(&s.buckets, 3072, 0, &ticket, &pages));
+	CHECK(s.heap.pages.free == 1);
+	CHECK(!mp_buckets_take(&s.buckets, 3072, 0, &ticket, &pages));
+	CHECK(s.heap.pages.free == 0);
+	mp_buckets_destroy(&s.buckets);
+	mp_heap_destroy(&s.heap);
+}
+
 TEST(bucket_prepare_makes_blocks_ready)
 {
 	struct session s;
