@@ -4,6 +4,8 @@
  * socket. A session belongs to its open file, and ends with the last reference
  * to it, a mapping included.
  */
+#include <sys/ptrace.h>
+
 #include "mp_proc.h"
 
 FIXTURE(session_with_a_block) {
@@ -244,6 +246,98 @@ TEST_F(session_with_a_block, an_inherited_descriptor_is_the_same_session_after_e
 	EXPECT_EQ(self->s.info.session_id, id);
 	ASSERT_TRUE(mp_step(self->link.ours));
 	ASSERT_EQ(0, mp_reap(pid));
+}
+
+/* ---- debuggers --------------------------------------------------------------------- */
+
+TEST_F(session_with_a_block, a_debugger_reads_and_writes_a_block)
+{
+	unsigned long word = 0x1234567890abcdefull;
+	pid_t pid;
+
+	memcpy(self->p, &word, sizeof(word));
+	IN_CHILD(pid, {
+		CHECK(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
+		raise(SIGSTOP);
+		CHECK(*(unsigned long *)self->p == 42);
+	});
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	errno = 0;
+	EXPECT_EQ(word, (unsigned long)ptrace(PTRACE_PEEKDATA, pid, self->p,
+					      NULL));
+	EXPECT_EQ(0, errno);
+	EXPECT_EQ(0, ptrace(PTRACE_POKEDATA, pid, self->p, 42));
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, 0, 0));
+	EXPECT_EQ(0, mp_reap(pid));
+}
+
+static void fill_pattern(unsigned char *p, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		p[i] = (i * 37 + 11) ^ 0x5a;
+}
+
+/* Whether the file holds the pattern. */
+static bool holds_pattern(const char *path)
+{
+	unsigned char want[512];
+	bool found = false;
+	struct stat st;
+	void *p;
+	int fd = open(path, O_RDONLY);
+
+	fill_pattern(want, sizeof(want));
+	if (fd >= 0 && !fstat(fd, &st) && st.st_size) {
+		p = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (p != MAP_FAILED) {
+			found = memmem(p, st.st_size, want, sizeof(want));
+			munmap(p, st.st_size);
+		}
+	}
+	close(fd);
+	return found;
+}
+
+#define CORE	"/tmp/core-of-a-test"
+
+/* A child that dumps core, the kinds of memory in @filter; the dump is CORE. */
+static int dump_core(const char *filter)
+{
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	pid_t pid;
+	int ret;
+
+	mp_write_file("/proc/sys/kernel/core_pattern", CORE);
+	IN_CHILD(pid, {
+		CHECK(setrlimit(RLIMIT_CORE, &all) == 0);
+		CHECK(mp_write_file("/proc/self/coredump_filter", filter) == 0);
+		signal(SIGABRT, SIG_DFL);
+		abort();
+	});
+	ret = mp_reap(pid);
+	mp_write_file("/proc/sys/kernel/core_pattern", "/dev/null");
+	return ret;
+}
+
+TEST_F(session_with_a_block, a_core_dump_of_shared_mappings_holds_a_block)
+{
+	fill_pattern(self->p, 512);
+	ASSERT_EQ(-SIGABRT, dump_core("0x3f"));
+	EXPECT_TRUE(holds_pattern(CORE));
+	unlink(CORE);
+}
+
+TEST_F(session_with_a_block, with_dontdump_a_core_dump_holds_no_block)
+{
+	fill_pattern(self->p, 512);
+	ASSERT_EQ(0, madvise(self->s.base, self->s.info.space_bytes,
+			     MADV_DONTDUMP));
+	ASSERT_EQ(-SIGABRT, dump_core("0x3f"));
+	ASSERT_EQ(0, access(CORE, R_OK));
+	EXPECT_FALSE(holds_pattern(CORE));
+	unlink(CORE);
 }
 
 /* ---- dup and SCM_RIGHTS ---------------------------------------------------------------- */
