@@ -10,6 +10,7 @@ O	:= $(CURDIR)/$(BUILD)
 VM	:= selftests/vm
 SUM	:= selftests/check/sum
 HOST	:= $(BUILD)/host
+COVERAGE ?= 97
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -26,6 +27,8 @@ help:
 	@echo '  check-rt        * the same with PREEMPT_RT'
 	@echo '  check-debug     * the same with KASAN, lockdep, kmemleak and more; builds'
 	@echo '                  the kernel first, about ten minutes, once'
+	@echo '  coverage        * lines of the module that check-debug has run'
+	@echo '  check-kcsan     * the same with KCSAN, which looks for data races'
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
 	@echo 'make uninstall    remove what make install has put there'
@@ -35,7 +38,7 @@ help:
 
 # ---- building ---------------------------------------------------------------
 
-all: module userlib
+all: module userlib mempoolctl
 
 # The sources are copied, so that nothing is ever built among them.
 module:
@@ -69,7 +72,8 @@ LIB32	:= $(BUILD)/userlib32/libmempool.a
 selftests: need-tests userlib
 	@$(MAKE) -s -j2 HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
 		. $(VM)/kernel.sh; source_files')/include" \
-		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32))
+		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32)) \
+		$(CTL)-static $(BUILD)/selftests/tool/hold
 
 need-tests:
 	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev gcc-multilib xz-utils'
@@ -116,8 +120,16 @@ check-kernel: selftests
 check-rt:
 	@$(MAKE) check-kernel KERNEL=6.12-rt
 
-check-debug:
-	@$(MAKE) check-kernel KERNEL=debug
+# All guests of one build of the module count for its coverage.
+check-debug: selftests
+	@$(SUM) '$(VM)/debug-kernel-test' '$(VM)/kselftests debug $(ONLY)' \
+		$(if $(ONLY),,'$(VM)/debug-coverage --min $(COVERAGE)')
+
+coverage:
+	@$(VM)/debug-coverage --min $(COVERAGE)
+
+check-kcsan: selftests
+	@$(SUM) '$(VM)/debug-kernel-test --kcsan' '$(VM)/kselftests kcsan $(ONLY)'
 
 check-install: userlib
 	@selftests/check/install
@@ -125,7 +137,9 @@ check-install: userlib
 clean:
 	rm -rf $(BUILD)
 
+include userlib/ctl/ctl.mk
 include userlib/install.mk
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
-	check-static check-unit check-install check-kernel check-rt check-debug clean
+	check-static check-unit check-install check-kernel check-rt check-debug coverage \
+	check-kcsan clean
