@@ -26,6 +26,7 @@
  * @arg: its structure, from the user and back
  * @reserved: what is to be published or undone: tickets or tokens
  * @nr: how many; 0: nothing is
+ * @serial: of the block pool's handle
  */
 struct mp_call {
 	struct mp_session *s;
@@ -47,6 +48,7 @@ struct mp_call {
 	} arg;
 	void *reserved;
 	u32 nr;
+	u64 serial;
 };
 
 /* Whole elements that could be copied in, up to the first that faults. */
@@ -166,7 +168,7 @@ static int mp_ioc_preallocate(struct mp_call *call)
 
 static int mp_ioc_create(struct mp_call *call)
 {
-	int err = mp_pool_create(call->s, &call->arg.create);
+	int err = mp_pool_create(call->s, &call->arg.create, &call->serial);
 
 	call->nr = !err;
 	return err;
@@ -175,14 +177,14 @@ static int mp_ioc_create(struct mp_call *call)
 static void mp_ioc_create_finish(struct mp_call *call, bool told)
 {
 	if (told)
-		mp_pool_created(call->s, call->arg.create.pool);
+		mp_pool_created(call->s, call->arg.create.pool, call->serial);
 	else if (call->nr)
-		mp_pool_close(call->s, call->arg.create.pool);
+		mp_pool_undo(call->s, call->arg.create.pool, call->serial);
 }
 
 static int mp_ioc_open(struct mp_call *call)
 {
-	int err = mp_pool_open(call->s, &call->arg.open);
+	int err = mp_pool_open(call->s, &call->arg.open, &call->serial);
 
 	call->nr = !err;
 	return err;
@@ -191,7 +193,7 @@ static int mp_ioc_open(struct mp_call *call)
 static void mp_ioc_open_finish(struct mp_call *call, bool told)
 {
 	if (!told && call->nr)
-		mp_pool_close(call->s, call->arg.open.pool);
+		mp_pool_undo(call->s, call->arg.open.pool, call->serial);
 }
 
 static int mp_ioc_close(struct mp_call *call)
@@ -224,7 +226,8 @@ static int mp_ioc_get(struct mp_call *call)
 	if (!tokens)
 		return -ENOMEM;
 	call->reserved = tokens;
-	err = mp_pool_get(call->s, batch->pool, tokens, batch->count, &call->nr);
+	err = mp_pool_get(call->s, batch->pool, tokens, batch->count, &call->nr,
+			  &call->serial);
 	if (err)
 		return err;
 	batch->done = call->nr;
@@ -236,7 +239,8 @@ static int mp_ioc_get(struct mp_call *call)
 static void mp_ioc_get_finish(struct mp_call *call, bool told)
 {
 	if (!told && call->nr)
-		mp_pool_unget(call->s, call->arg.batch.pool, call->reserved, call->nr);
+		mp_pool_unget(call->s, call->arg.batch.pool, call->serial, call->reserved,
+			      call->nr);
 	kvfree(call->reserved);
 }
 

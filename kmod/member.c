@@ -117,6 +117,7 @@ static int mp_handle_publish(struct mp_session *s, struct mp_handle *handle)
 		       GFP_KERNEL);
 	if (err)
 		return err == -EBUSY ? -EMFILE : err;
+	handle->serial = ++s->last_handle;
 	s->nr_pools++;
 	s->started = true;
 	return 0;
@@ -186,6 +187,33 @@ struct mp_pool *mp_handle_lock_pool(struct mp_session *s, u32 id, struct mp_hand
 	return pool;
 }
 
+/**
+ * mp_handle_relock_pool() - the pool behind a handle that was had before
+ * @s: not locked
+ * @id: its number
+ * @serial: of that very handle: another may have the number by now
+ * @handle: receives the session's membership
+ *
+ * For what must be brought to its end: a fatal signal is no reason to give up.
+ *
+ * Context: sleeps.
+ * Return: the pool, locked; -ENXIO as an error pointer.
+ */
+struct mp_pool *mp_handle_relock_pool(struct mp_session *s, u32 id, u64 serial,
+				      struct mp_handle **handle)
+{
+	struct mp_pool *pool = ERR_PTR(-ENXIO);
+
+	mutex_lock(&s->lock);
+	*handle = xa_load(&s->pools, id);
+	if (*handle && (*handle)->serial == serial) {
+		pool = (*handle)->pool;
+		mutex_lock(&pool->lock);
+	}
+	mutex_unlock(&s->lock);
+	return pool;
+}
+
 /* ---- private pools ---- */
 
 static int mp_private_take_pages(struct mp_session *s, u64 pages, u64 *start)
@@ -229,15 +257,17 @@ err_pages:
 }
 
 /* What the creator is told; under the session's lock, before another closes it. */
-static void mp_describe_handle(const struct mp_handle *handle, struct mempool_pool_create *req)
+static void mp_describe_handle(const struct mp_handle *handle, struct mempool_pool_create *req,
+			       u64 *serial)
 {
+	*serial = handle->serial;
 	req->pool = handle->id;
 	req->offset = handle->start << PAGE_SHIFT;
 	req->stride = handle->pool->blocks.slab->stride;
 }
 
 static int mp_private_create(struct mp_session *s, struct mempool_pool_create *req, u64 pages,
-			     struct mp_handle *handle)
+			     struct mp_handle *handle, u64 *serial)
 {
 	struct mp_pool *pool;
 	LIST_HEAD(chunks);
@@ -250,7 +280,7 @@ static int mp_private_create(struct mp_session *s, struct mempool_pool_create *r
 	if (!err) {
 		err = mp_private_place(s, pool, req, pages, handle);
 		if (!err)
-			mp_describe_handle(handle, req);
+			mp_describe_handle(handle, req, serial);
 		mp_session_detach_free(s, &chunks);
 		mp_session_unlock_and_hand_over(s, &chunks);
 	}
@@ -349,7 +379,7 @@ static void mp_handle_leave(struct mp_handle *handle)
 /* ---- the commands ---- */
 
 static int mp_named_create(struct mp_session *s, struct mempool_pool_create *req, u64 pages,
-			   struct mp_handle *handle)
+			   struct mp_handle *handle, u64 *serial)
 {
 	struct mp_user *user = mp_user_get(current_euid());
 	struct mp_pool *pool;
@@ -367,7 +397,7 @@ static int mp_named_create(struct mp_session *s, struct mempool_pool_create *req
 	err = mp_find_name(pool->name) ? -EEXIST : mp_named_join(s, pool, handle);
 	if (!err) {
 		list_add_tail(&pool->list, &mp_pools);
-		mp_describe_handle(handle, req);
+		mp_describe_handle(handle, req, serial);
 	}
 	mutex_unlock(&mp_pools_lock);
 	mutex_unlock(&s->lock);
@@ -393,13 +423,14 @@ static bool mp_name_taken(const char *name)
  * mp_pool_create() - makes a block pool and opens it
  * @s: not locked
  * @req: from the user; receives handle, offset and stride
+ * @serial: receives the handle's, for mp_pool_created() and mp_pool_undo()
  *
  * A named pool can be opened by others after mp_pool_created().
  *
  * Context: sleeps.
  * Return: 0 or an error as in uapi/mempool.h.
  */
-int mp_pool_create(struct mp_session *s, struct mempool_pool_create *req)
+int mp_pool_create(struct mp_session *s, struct mempool_pool_create *req, u64 *serial)
 {
 	struct mp_handle *handle;
 	u64 pages;
@@ -414,19 +445,19 @@ int mp_pool_create(struct mp_session *s, struct mempool_pool_create *req)
 	if (!handle)
 		return -ENOMEM;
 	if (req->name[0])
-		err = mp_named_create(s, req, pages, handle);
+		err = mp_named_create(s, req, pages, handle, serial);
 	else
-		err = mp_private_create(s, req, pages, handle);
+		err = mp_private_create(s, req, pages, handle, serial);
 	if (err)
 		kfree(handle);
 	return err;
 }
 
 /* The creator knows of its pool: others may open it now. */
-void mp_pool_created(struct mp_session *s, u32 id)
+void mp_pool_created(struct mp_session *s, u32 id, u64 serial)
 {
 	struct mp_handle *handle;
-	struct mp_pool *pool = mp_handle_lock_pool(s, id, &handle);
+	struct mp_pool *pool = mp_handle_relock_pool(s, id, serial, &handle);
 
 	if (IS_ERR(pool))
 		return;
@@ -471,11 +502,12 @@ static int mp_open_name(struct mp_session *s, const char *name, struct mp_handle
  * mp_pool_open() - joins a named pool
  * @s: not locked
  * @req: from the user; receives handle and shape
+ * @serial: receives the handle's, for mp_pool_undo()
  *
  * Context: sleeps.
  * Return: 0 or an error as in uapi/mempool.h.
  */
-int mp_pool_open(struct mp_session *s, struct mempool_pool_open *req)
+int mp_pool_open(struct mp_session *s, struct mempool_pool_open *req, u64 *serial)
 {
 	struct mp_handle *handle;
 	struct mp_pool *pool;
@@ -495,6 +527,7 @@ int mp_pool_open(struct mp_session *s, struct mempool_pool_open *req)
 	mutex_unlock(&mp_pools_lock);
 	if (!err) {
 		pool = handle->pool;
+		*serial = handle->serial;
 		req->pool = handle->id;
 		req->offset = handle->start << PAGE_SHIFT;
 		req->stride = pool->blocks.slab->stride;
@@ -535,6 +568,31 @@ int mp_pool_close(struct mp_session *s, u32 id)
 		return -ENXIO;
 	mp_handle_leave(handle);
 	return 0;
+}
+
+/**
+ * mp_pool_undo() - leaves a pool whose handle could not be told
+ * @s: not locked
+ * @id: handle
+ * @serial: of that handle: another thread may have closed it by guessing
+ *
+ * Context: sleeps; a fatal signal does not end it.
+ */
+void mp_pool_undo(struct mp_session *s, u32 id, u64 serial)
+{
+	struct mp_handle *handle;
+
+	mutex_lock(&s->lock);
+	handle = xa_load(&s->pools, id);
+	if (handle && handle->serial == serial) {
+		xa_erase(&s->pools, id);
+		s->nr_pools--;
+	} else {
+		handle = NULL;
+	}
+	mutex_unlock(&s->lock);
+	if (handle)
+		mp_handle_leave(handle);
 }
 
 /* The session ends: leaves all its pools. */

@@ -107,17 +107,20 @@ static u64 mp_pool_coalesce_locked(struct mp_pool *pool, bool automatic)
  * @tokens: receives what names them
  * @nr: most
  * @done: receives how many
+ * @serial: receives the handle's, for mp_pool_unget()
  *
  * Context: sleeps.
  * Return: 0 when *@done > 0; -ENXIO, -ENOSPC, -EINTR.
  */
-int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 nr, u32 *done)
+int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 nr, u32 *done,
+		u64 *serial)
 {
 	struct mp_handle *handle;
 	struct mp_pool *pool = mp_handle_lock_pool(s, id, &handle);
 
 	if (IS_ERR(pool))
 		return PTR_ERR(pool);
+	*serial = handle->serial;
 	for (*done = 0; *done < nr; (*done)++) {
 		if (mp_blocks_get(&pool->blocks, handle->member, &tokens[*done]))
 			break;
@@ -131,15 +134,19 @@ int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 
  * mp_pool_unget() - takes back blocks whose tokens could not be written
  * @s: not locked
  * @id: handle
+ * @serial: from mp_pool_get(): another thread may have closed that handle
  * @tokens: from mp_pool_get()
  * @nr: how many
  *
  * Blocks that another thread has returned or adopted meanwhile are left alone.
+ *
+ * Context: sleeps; a fatal signal does not end it.
  */
-void mp_pool_unget(struct mp_session *s, u32 id, const struct mempool_token *tokens, u32 nr)
+void mp_pool_unget(struct mp_session *s, u32 id, u64 serial, const struct mempool_token *tokens,
+		   u32 nr)
 {
 	struct mp_handle *handle;
-	struct mp_pool *pool = mp_handle_lock_pool(s, id, &handle);
+	struct mp_pool *pool = mp_handle_relock_pool(s, id, serial, &handle);
 	u32 i, index;
 
 	if (IS_ERR(pool))

@@ -72,6 +72,7 @@ struct mp_pool {
  * @session: whose
  * @members: in the pool's list, pool lock
  * @id: number in the session, session lock
+ * @serial: tells it from handles that have the same @id later; immutable
  * @member: number in the pool, never 0; immutable
  * @held: blocks that this member holds; pool lock
  * @start: page number in the session's space where the pool begins; immutable
@@ -81,6 +82,7 @@ struct mp_handle {
 	struct mp_session *session;
 	struct list_head members;
 	u32 id;
+	u64 serial;
 	u32 member;
 	u64 held;
 	u64 start;
@@ -90,8 +92,10 @@ struct mp_handle {
 struct mp_pool *mp_pool_new(const struct mempool_pool_create *req, struct mp_user *user);
 int mp_pool_fill(struct mp_pool *pool, u64 start, const struct mempool_pool_create *req);
 void mp_pool_return_held(struct mp_handle *handle);
-int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 nr, u32 *done);
-void mp_pool_unget(struct mp_session *s, u32 id, const struct mempool_token *tokens, u32 nr);
+int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 nr, u32 *done,
+		u64 *serial);
+void mp_pool_unget(struct mp_session *s, u32 id, u64 serial, const struct mempool_token *tokens,
+		   u32 nr);
 int mp_pool_return(struct mp_session *s, u32 id, const struct mempool_token *tokens, u32 nr,
 		   u32 *done, u32 *coalesced);
 int mp_pool_adopt(struct mp_session *s, u32 id, const struct mempool_token *tokens, u32 nr,
@@ -102,13 +106,16 @@ int mp_pool_stats(struct mp_session *s, u32 id, struct mempool_pool_stats *stats
 void mp_pool_read_stats(struct mp_pool *pool, struct mempool_pool_stats *stats);
 
 /* member.c: names, and who has a pool open */
-int mp_pool_create(struct mp_session *s, struct mempool_pool_create *req);
-void mp_pool_created(struct mp_session *s, u32 id);
-int mp_pool_open(struct mp_session *s, struct mempool_pool_open *req);
+int mp_pool_create(struct mp_session *s, struct mempool_pool_create *req, u64 *serial);
+void mp_pool_created(struct mp_session *s, u32 id, u64 serial);
+int mp_pool_open(struct mp_session *s, struct mempool_pool_open *req, u64 *serial);
+void mp_pool_undo(struct mp_session *s, u32 id, u64 serial);
 int mp_pool_close(struct mp_session *s, u32 id);
 int mp_pool_remove(const char *name);
 void mp_session_leave_pools(struct mp_session *s);
 struct mp_pool *mp_handle_lock_pool(struct mp_session *s, u32 id, struct mp_handle **handle);
+struct mp_pool *mp_handle_relock_pool(struct mp_session *s, u32 id, u64 serial,
+				      struct mp_handle **handle);
 bool mp_pool_is_ours(const struct mp_pool *pool);
 int mp_pools_make_fixed(const char *spec);
 void mp_pools_exit(void);

@@ -42,6 +42,7 @@
  * @failed_limit: allocations refused
  * @reclaimed: idle chunks that others took
  * @nr_pools: handles in @pools
+ * @last_handle: serial number given to the latest
  * @pid: of the opener, in the initial namespace; immutable
  * @comm: of the opener; immutable
  */
@@ -64,6 +65,7 @@ struct mp_session {
 	u64 failed_limit;
 	u64 reclaimed;
 	unsigned int nr_pools;
+	u64 last_handle;
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
 };
