@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * "Who pins one page of every chunk and gives the chunk back, again and again,
+ * takes the machine's memory, or everybody's."
+ *
+ * Buffers registered with io_uring, and pages in the queues of sockets. (Pages
+ * in pipes: selftests/pins.c. A file system in user space that never answers
+ * needs a module that test guests do not have.)
+ */
+#include <linux/io_uring.h>
+
+#include "attack.h"
+
+#define LIMIT	8	/* chunks a user may own */
+
+struct pinner {
+	int (*pin)(void *p);
+	struct mp_link link;
+};
+
+static int in_a_ring(void *p)
+{
+	struct io_uring_params params = { 0 };
+	struct iovec iov = { p, 4096 };
+	int fd = syscall(SYS_io_uring_setup, 2, &params);
+
+	if (fd < 0 || syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1))
+		return -errno;
+	return 0;
+}
+
+static int in_a_socket(void *p)
+{
+	struct iovec iov = { p, 4096 };
+	int fds[2], sv[2], size = 1 << 20;
+
+	if (pipe(fds) || socketpair(AF_UNIX, SOCK_STREAM, 0, sv))
+		return -errno;
+	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (vmsplice(fds[1], &iov, 1, 0) != 4096 ||
+	    splice(fds[0], NULL, sv[0], NULL, 4096, 0) != 4096)
+		return -errno;
+	return 0;
+}
+
+/* As an ordinary user: until it is refused, then a thousand times more. */
+static int pin_and_give(void *arg)
+{
+	struct pinner *w = arg;
+	struct mp_session s;
+	long long offset;
+	int i, pinned = 0;
+
+	CHECK(mp_session_of_chunks(&s) == 0);
+	for (i = 0; i < 1000; i++) {
+		offset = _test_alloc_one(s.fd, MP_CHUNK);
+		if (offset < 0) {
+			CHECK(offset == -EDQUOT);
+			continue;
+		}
+		CHECK(pinned < LIMIT);
+		CHECK(w->pin(s.base + offset) == 0);
+		pinned++;
+		CHECK(mp_give_all(&s) == 0);
+	}
+	CHECK(mp_tell(w->link.theirs, &pinned, sizeof(pinned)));
+	while (pause())
+		;
+	return 0;
+}
+
+FIXTURE(pinner) {
+	struct pinner w;
+	long long free;
+	pid_t pid;
+	int pinned;
+};
+
+FIXTURE_VARIANT(pinner) {
+	int (*pin)(void *p);
+};
+
+FIXTURE_VARIANT_ADD(pinner, io_uring) { .pin = in_a_ring };
+FIXTURE_VARIANT_ADD(pinner, socket) { .pin = in_a_socket };
+
+FIXTURE_SETUP(pinner)
+{
+	struct rlimit locked = { 64 << 20, 64 << 20 };
+
+	ASSERT_EQ(0, mp_require("reserve=64M user_limit=16M"));
+	/* A buffer is charged with all of its chunk. */
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &locked));
+	self->w.pin = variant->pin;
+	ASSERT_EQ(0, mp_link_open(&self->w.link));
+	self->free = mp_proc_number("/proc/meminfo", "MemAvailable:");
+	self->pid = mp_spawn(MP_USER_A, pin_and_give, &self->w);
+	close(self->w.link.theirs);
+	self->w.link.theirs = -1;
+	ASSERT_TRUE(mp_hear(self->w.link.ours, &self->pinned, sizeof(int)));
+}
+
+FIXTURE_TEARDOWN(pinner)
+{
+	mp_kill(self->pid);
+	mp_link_close(&self->w.link);
+	EXPECT_TRUE(mp_settled());
+}
+
+TEST_F(pinner, takes_no_more_than_its_user_may)
+{
+	long long now = mp_proc_number("/proc/meminfo", "MemAvailable:");
+
+	ksft_print_msg("%d pinned, MemAvailable %lld kB, then %lld kB\n",
+		       self->pinned, self->free, now);
+	/* A socket may copy: then nothing is pinned, and nothing lost. */
+	EXPECT_GE(LIMIT, mp_sysfs("chunks_pinned"));
+	EXPECT_EQ(0, mp_sysfs("chunks_replaced"));
+	/* Less than four chunks: it is the process itself, its rings or sockets. */
+	EXPECT_LT(self->free - now, 8 << 10);
+}
+
+static int take_the_rest(void *arg)
+{
+	struct mp_session s;
+
+	CHECK(mp_session_of_chunks(&s) == 0);
+	CHECK(mp_take_all(&s, 3) == LIMIT);
+	CHECK(mp_give_all(&s) == 0);
+	CHECK(mp_take_all(&s, 4) == LIMIT);
+	return 0;
+}
+
+TEST_F(pinner, leaves_others_what_is_theirs)
+{
+	EXPECT_EQ(0, mp_run(MP_USER_B, take_the_rest, NULL));
+}
+
+TEST_HARNESS_MAIN
