@@ -38,7 +38,7 @@ help:
 
 # ---- building ---------------------------------------------------------------
 
-all: module userlib mempoolctl
+all: module userlib
 
 # The sources are copied, so that nothing is ever built among them.
 module:
@@ -72,8 +72,7 @@ LIB32	:= $(BUILD)/userlib32/libmempool.a
 selftests: need-tests userlib
 	@$(MAKE) -s -j2 HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
 		. $(VM)/kernel.sh; source_files')/include" \
-		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32)) \
-		$(CTL)-static $(BUILD)/selftests/tool/hold
+		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32))
 
 need-tests:
 	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev gcc-multilib xz-utils'
@@ -137,7 +136,6 @@ check-install: userlib
 clean:
 	rm -rf $(BUILD)
 
-include userlib/ctl/ctl.mk
 include userlib/install.mk
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
