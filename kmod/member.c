@@ -356,11 +356,19 @@ static void mp_named_leave(struct mp_handle *handle)
 	mp_heap_give_slots(&s->heap, first, pool->nr_chunks);
 	mutex_unlock(&s->lock);
 
+	/* Before the lock of all pools: there may be millions. */
+	mutex_lock(&pool->lock);
+	mp_pool_return_held(handle);
+	mutex_unlock(&pool->lock);
+
 	mutex_lock(&mp_pools_lock);
 	mp_handle_exit(handle);
 	over = mp_named_is_over(pool);
-	if (over)
+	if (over) {
+		/* Under the lock: the name's next pool has a directory too. */
 		list_del_init(&pool->list);
+		mp_sysfs_remove_pool(pool);
+	}
 	mutex_unlock(&mp_pools_lock);
 	if (over)
 		mp_pool_destroy(pool);
