@@ -136,16 +136,13 @@ static int __init mp_init(void)
 	err = misc_register(&mp_device);
 	if (err)
 		goto err_pools;
-	err = mp_sysfs_init(mp_device.this_device);
-	if (err)
-		goto err_device;
+	/* From here on there may be sessions: nothing may fail. */
+	mp_sysfs_init(mp_device.this_device);
 	mp_debugfs_init();
 	pr_info("%llu MiB in %lu huge and %lu small chunks\n", params.reserve >> 20,
 		mp_arena.nr_huge, mp_arena.nr_chunks - mp_arena.nr_huge);
 	return 0;
 
-err_device:
-	misc_deregister(&mp_device);
 err_pools:
 	mp_pools_exit();
 	mp_arena_exit();

@@ -292,21 +292,22 @@ void mp_sysfs_remove_pool(struct mp_pool *pool)
  * mp_sysfs_init() - makes the directory of named pools, and theirs
  * @device: of /dev/mempool
  *
+ * Pools without directories work as well: failure is only said in the log.
+ *
  * Context: sleeps.
- * Return: 0 or -ENOMEM.
  */
-int mp_sysfs_init(struct device *device)
+void mp_sysfs_init(struct device *device)
 {
 	struct mp_pool *pool;
 
 	mutex_lock(&mp_pools_lock);
 	mp_pools_kobj = kobject_create_and_add("pools", &device->kobj);
-	if (mp_pools_kobj)
-		list_for_each_entry(pool, &mp_pools, list)
-			if (pool->ready)
-				mp_sysfs_add_pool(pool);
+	if (!mp_pools_kobj)
+		pr_warn("no directory in sysfs for block pools\n");
+	list_for_each_entry(pool, &mp_pools, list)
+		if (pool->ready)
+			mp_sysfs_add_pool(pool);
 	mutex_unlock(&mp_pools_lock);
-	return mp_pools_kobj ? 0 : -ENOMEM;
 }
 
 /* No session is left: nobody makes or removes pools. */

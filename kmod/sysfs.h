@@ -8,7 +8,7 @@ struct mp_pool;
 
 extern const struct attribute_group *mp_device_groups[];
 
-int mp_sysfs_init(struct device *device);
+void mp_sysfs_init(struct device *device);
 void mp_sysfs_exit(void);
 void mp_sysfs_add_pool(struct mp_pool *pool);
 void mp_sysfs_remove_pool(struct mp_pool *pool);
