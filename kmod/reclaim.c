@@ -47,7 +47,7 @@ static struct mp_session *mp_next_victim(const struct mp_owner *except, unsigned
 
 	mutex_lock(&mp_sessions_lock);
 	list_for_each_entry(s, &mp_sessions, list) {
-		if (&s->owner == except || s->passed_over == round || !mp_session_spare_idle(s))
+		if (&s->owner == except || s->passed_over >= round || !mp_session_spare_idle(s))
 			continue;
 		if (!victim || time_before(READ_ONCE(s->last_used), READ_ONCE(victim->last_used)))
 			victim = s;
