@@ -220,8 +220,11 @@ static int mp_session_set_min(struct mp_session *s, u64 bytes)
 
 	if (bytes > U64_MAX - MEMPOOL_CHUNK_SIZE || chunks > mp_arena.nr_chunks)
 		return -ENOMEM;
-	if (chunks > s->heap.nr_backed)
+	/* Unlocked meanwhile: what was had may be gone again, or be in use. */
+	while (!err && chunks > s->heap.nr_backed)
 		err = mp_session_grow(s, chunks * MP_CHUNK_PAGES, false);
+	if (!err && s->started)
+		err = -EBUSY;
 	if (!err)
 		WRITE_ONCE(s->min_chunks, chunks);
 	return err;
@@ -365,11 +368,13 @@ void mp_sessions_show(struct seq_file *m)
 	mutex_lock(&mp_sessions_lock);
 	list_for_each_entry(s, &mp_sessions, list) {
 		mp_session_read_stats(s, &stats);
-		seq_printf(m, "%llu %d %u %llu %llu %llu %llu %llu %s\n", stats.session_id, s->pid,
+		seq_printf(m, "%llu %d %u %llu %llu %llu %llu %llu ", stats.session_id, s->pid,
 			   from_kuid(&init_user_ns, s->owner.user->uid),
 			   stats.owned_bytes, stats.pinned_bytes, stats.current_bytes,
-			   (u64)mp_session_spare_idle(s) * MEMPOOL_CHUNK_SIZE, stats.nr_pools,
-			   s->comm);
+			   (u64)mp_session_spare_idle(s) * MEMPOOL_CHUNK_SIZE, stats.nr_pools);
+		/* Its owner chose it: it must not look like another line. */
+		seq_escape(m, s->comm, "\n\\");
+		seq_putc(m, '\n');
 	}
 	mutex_unlock(&mp_sessions_lock);
 }
