@@ -380,6 +380,13 @@ int mp_session_release_all(struct mp_session *s, u32 *done)
 	return 0;
 }
 
+/*
+ * Steps of a preallocation without one block more. Two would be enough, but that
+ * others take what is ready: two preallocations could do that to each other for
+ * ever.
+ */
+#define MP_VAIN_STEPS	16
+
 /**
  * mp_session_preallocate() - makes free blocks of a bucket ready
  * @s: not locked
@@ -391,6 +398,7 @@ int mp_session_release_all(struct mp_session *s, u32 *done)
 int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req)
 {
 	u32 flags = req->flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
+	u32 best = 0, vain = 0;
 	u64 pages;
 	int err;
 
@@ -401,12 +409,16 @@ int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req
 	do {
 		err = mp_buckets_prepare(&s->buckets, req->size, flags, req->count, &req->done,
 					 &pages);
+		vain = req->done > best ? 0 : vain + 1;
+		best = max(best, req->done);
 		if (err == -ENOSPC) {
 			/* Not from what is ready already: that would never end. */
 			err = mp_session_grow(s, pages, false);
 			if (!err)
 				err = -EAGAIN;
 		}
+		if (err == -EAGAIN && vain > MP_VAIN_STEPS)
+			err = -ENOMEM;
 		if (err == -EAGAIN && fatal_signal_pending(current))
 			err = -EINTR;
 		cond_resched();
