@@ -221,6 +221,7 @@ void mp_arena_return_clean(struct list_head *chunks)
 		mp_chunk_to_free(chunk);
 		spin_unlock(&mp_arena.lock);
 		mp_owner_put(owner);
+		cond_resched();
 	}
 }
 
@@ -238,6 +239,7 @@ void mp_arena_dispose(struct list_head *chunks)
 		list_del(&chunk->list);
 		mp_chunk_leave(chunk);
 		mp_chunk_settle(chunk);
+		cond_resched();
 	}
 }
 
@@ -580,6 +582,7 @@ void mp_arena_exit(void)
 			mp_owner_put(owner);
 		}
 		returned += mp_pages_free(&chunk->pages);
+		cond_resched();
 	}
 	replaced = mp_pinned_free_exiles(true);
 	if (mp_arena.nr_chunks)

@@ -92,8 +92,10 @@ u32 mp_blocks_next_held(const struct mp_blocks *b, u32 member, u32 from)
 {
 	u32 index = mp_slab_next_live(b->slab, from);
 
-	while (member && index < b->slab->nr && b->issues[index].holder != member)
+	while (member && index < b->slab->nr && b->issues[index].holder != member) {
 		index = mp_slab_next_live(b->slab, index + 1);
+		mp_relax();
+	}
 	return index;
 }
 

@@ -404,6 +404,7 @@ static u64 give_slab(struct mp_buckets *b, struct mp_slab *slab)
 
 	for (i = 0; i < nr; i++)
 		give_block(b, slab, mp_slab_next_live(slab, 0), true);
+	mp_relax();
 	return nr;
 }
 
@@ -468,6 +469,7 @@ void mp_buckets_trim(struct mp_buckets *b)
 			list_for_each_entry_safe(slab, next, &bucket->empty, list)
 				dissolve(b, slab);
 			put_bucket(bucket);
+			mp_relax();
 		}
 	}
 	b->prepared_bytes = 0;

@@ -29,6 +29,7 @@
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/overflow.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/types.h>
@@ -39,8 +40,12 @@
 #define mp_zalloc(size)	kvzalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
 #define mp_free(p)	kvfree(p)
 
+/* In loops over all of a session's memory: no spinlock is ever held in the core. */
+#define mp_relax()	cond_resched()
+
 #else
 #include "core_user.h"
+#define mp_relax()	((void)0)
 #endif
 
 #include "uapi/mempool.h"

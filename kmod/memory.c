@@ -77,6 +77,7 @@ unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
 		chunk = mp_heap_unbind(&s->heap, slot->index);
 		list_add_tail(&chunk->list, chunks);
 		taken++;
+		cond_resched();
 	}
 	return taken;
 }

@@ -80,6 +80,7 @@ void mp_pool_return_held(struct mp_handle *handle)
 		if (WARN_ON_ONCE(index >= blocks->slab->nr))
 			break;
 		mp_blocks_return(blocks, index++);
+		cond_resched();
 	}
 }
 
@@ -273,6 +274,7 @@ static u64 mp_pool_return_all(struct mp_pool *pool)
 	while ((index = mp_blocks_next_held(blocks, 0, index)) < blocks->slab->nr) {
 		mp_blocks_return(blocks, index++);
 		returned++;
+		cond_resched();
 	}
 	list_for_each_entry(handle, &pool->members, members)
 		handle->held = 0;
