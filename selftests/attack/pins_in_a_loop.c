@@ -49,7 +49,7 @@ static int pin_and_give(void *arg)
 	struct pinner *w = arg;
 	struct mp_session s;
 	long long offset;
-	int i, pinned = 0;
+	int i, ret, pinned = 0;
 
 	CHECK(mp_session_of_chunks(&s) == 0);
 	for (i = 0; i < 1000; i++) {
@@ -59,7 +59,12 @@ static int pin_and_give(void *arg)
 			continue;
 		}
 		CHECK(pinned < LIMIT);
-		CHECK(w->pin(s.base + offset) == 0);
+		ret = w->pin(s.base + offset);
+		if (ret) {
+			CHECK(ret == -EOPNOTSUPP);
+			pinned = ret;
+			break;
+		}
 		pinned++;
 		CHECK(mp_give_all(&s) == 0);
 	}
@@ -97,6 +102,8 @@ FIXTURE_SETUP(pinner)
 	close(self->w.link.theirs);
 	self->w.link.theirs = -1;
 	ASSERT_TRUE(mp_hear(self->w.link.ours, &self->pinned, sizeof(int)));
+	if (self->pinned == -EOPNOTSUPP)
+		SKIP(return, "this kernel pins no mapping of a file this way");
 }
 
 FIXTURE_TEARDOWN(pinner)
