@@ -84,8 +84,7 @@ TEST_F(named_pool, a_futex_wakes_a_waiter_in_another_session)
 		mp_sleep_ms(1);
 	ASSERT_LT(mp_now_ms(), end);
 	__atomic_store_n(&self->sh->word, 7, __ATOMIC_RELEASE);
-	while (futex(&self->sh->word, FUTEX_WAKE, 1) < 0)
-		ASSERT_EQ(EINTR, errno);
+	ASSERT_LE(0, futex(&self->sh->word, FUTEX_WAKE, 1));
 	EXPECT_EQ(0, mp_reap(pid));
 }
 
@@ -141,8 +140,7 @@ TEST_F(named_pool, semaphores_pass_values_across_sessions)
 	int i;
 
 	for (i = 1; i <= LAPS; i++) {
-		while (sem_wait(&self->sh->empty))
-			ASSERT_EQ(EINTR, errno);
+		ASSERT_EQ(0, sem_wait(&self->sh->empty));
 		self->sh->value = i;
 		ASSERT_EQ(0, sem_post(&self->sh->full));
 	}

@@ -287,7 +287,7 @@ TEST_F(two_sessions, reclaimed_memory_is_out_of_the_old_owners_reach)
 
 /* ---- while it changes hands ---------------------------------------------------------------- */
 
-#define ROUNDS	500
+#define ROUNDS	250
 
 /* Few chunks, so that they change hands often. */
 FIXTURE(two_sessions_and_4_chunks) {
