@@ -122,8 +122,37 @@ static unsigned long mp_session_move_idle(struct mp_session *s, unsigned long nr
 	return taken;
 }
 
-/* Acquires @nr chunks; if that fails and @move, idle ones of the session do. */
-static int mp_session_acquire(struct mp_session *s, unsigned long nr, bool move,
+/* Idle slots among those of the free pages [@start, @start + @pages). */
+static unsigned long mp_count_idle(const struct mp_heap *heap, u64 start, u64 pages)
+{
+	unsigned long nr = 0;
+	u64 i;
+
+	if (!pages)
+		return 0;
+	for (i = start / MP_CHUNK_PAGES; i <= (start + pages - 1) / MP_CHUNK_PAGES; i++)
+		nr += !mp_heap_slot(heap, i)->busy;
+	return nr;
+}
+
+/*
+ * Idle chunks that can serve in the @nr slots from @first. Those beside them are
+ * part of the same plan: to move one would leave another slot to fill.
+ */
+static unsigned long mp_session_movable(const struct mp_session *s, u64 first, u64 nr)
+{
+	const struct mp_heap *heap = &s->heap;
+	u64 start = first * MP_CHUNK_PAGES, end = (first + nr) * MP_CHUNK_PAGES;
+	u64 below = mp_extents_ending_at(&heap->pages, start);
+	u64 above = mp_extents_starting_at(&heap->pages, end);
+
+	lockdep_assert_held(&s->lock);
+	return heap->nr_idle - mp_count_idle(heap, start - below, below) -
+	       mp_count_idle(heap, end, above);
+}
+
+/* Acquires @nr chunks; if that fails, up to @movable idle ones of the session do. */
+static int mp_session_acquire(struct mp_session *s, unsigned long nr, unsigned long movable,
 			      struct list_head *chunks)
 {
 	unsigned long own;
@@ -136,7 +165,7 @@ static int mp_session_acquire(struct mp_session *s, unsigned long nr, bool move,
 	if (err != -ENOMEM && err != -EDQUOT)
 		return err;
 
-	own = move ? min_t(unsigned long, nr, s->heap.nr_idle) : 0;
+	own = min3(nr, movable, (unsigned long)s->heap.nr_idle);
 	if (!own)
 		return err;
 	if (own < nr) {
@@ -185,7 +214,8 @@ int mp_session_grow(struct mp_session *s, u64 pages, bool move)
 			err = mp_session_bind(s, first, nr, &chunks);
 			break;
 		}
-		err = mp_session_acquire(s, nr - have, move, &chunks);
+		err = mp_session_acquire(s, nr - have,
+					 move ? mp_session_movable(s, first, nr) : 0, &chunks);
 		if (err == -EAGAIN && fatal_signal_pending(current))
 			err = -EINTR;
 		if (err && err != -EAGAIN)
