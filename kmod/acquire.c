@@ -2,7 +2,7 @@
 /*
  * How a request for chunks is met.
  *
- * Nearly always from the free lists, all at once. When they fall short, one
+ * Nearly always from the free lists alone. When they fall short, one
  * request at a time (mp_short_lock) goes through these, in this order, until it
  * has enough:
  *
@@ -135,7 +135,8 @@ int mp_acquire(struct mp_owner *owner, unsigned long nr, int node, struct list_h
 		trace_mp_exhausted(owner, nr, nr, err);
 		return err;
 	}
-	if (!mp_arena_take_all(owner, nr, node, &taken))
+	req.missing -= mp_arena_take_all(owner, nr, node, &taken);
+	if (req.missing)
 		err = mp_acquire_short(&req);
 	if (err) {
 		trace_mp_exhausted(owner, nr, req.missing, err);

@@ -168,6 +168,8 @@ static unsigned long mp_take_locked(struct mp_owner *owner, unsigned long nr, in
 	return taken;
 }
 
+#define MP_TAKE_AT_ONCE	64		/* chunks, under the spinlock */
+
 /**
  * mp_arena_take_some() - free chunks for @owner, as many as there are up to @nr
  * @owner: charged before
@@ -180,26 +182,26 @@ static unsigned long mp_take_locked(struct mp_owner *owner, unsigned long nr, in
 unsigned long mp_arena_take_some(struct mp_owner *owner, unsigned long nr, int node,
 				 struct list_head *chunks)
 {
-	unsigned long taken;
+	unsigned long taken = 0, want, got;
 
-	spin_lock(&mp_arena.lock);
-	taken = mp_take_locked(owner, nr, node, chunks);
-	spin_unlock(&mp_arena.lock);
+	do {
+		want = min_t(unsigned long, nr - taken, MP_TAKE_AT_ONCE);
+		spin_lock(&mp_arena.lock);
+		got = mp_take_locked(owner, want, node, chunks);
+		spin_unlock(&mp_arena.lock);
+		taken += got;
+		cond_resched();
+	} while (got == want && taken < nr);
 	return taken;
 }
 
-/* The same, @nr or none. */
-bool mp_arena_take_all(struct mp_owner *owner, unsigned long nr, int node,
-		       struct list_head *chunks)
+/* The same if there are @nr, else none; fewer when others take them meanwhile. */
+unsigned long mp_arena_take_all(struct mp_owner *owner, unsigned long nr, int node,
+				struct list_head *chunks)
 {
-	bool enough;
-
-	spin_lock(&mp_arena.lock);
-	enough = mp_arena.nr[MP_CHUNK_FREE] >= nr;
-	if (enough)
-		mp_take_locked(owner, nr, node, chunks);
-	spin_unlock(&mp_arena.lock);
-	return enough;
+	if (READ_ONCE(mp_arena.nr[MP_CHUNK_FREE]) < nr)
+		return 0;
+	return mp_arena_take_some(owner, nr, node, chunks);
 }
 
 /**

@@ -122,8 +122,8 @@ int mp_arena_charge(struct mp_owner *owner, unsigned long nr);
 void mp_arena_uncharge(struct mp_owner *owner, unsigned long nr);
 void mp_uncharge_user(struct mp_owner *owner, unsigned long nr);
 void mp_chunk_to_free(struct mp_chunk *chunk);
-bool mp_arena_take_all(struct mp_owner *owner, unsigned long nr, int node,
-		       struct list_head *chunks);
+unsigned long mp_arena_take_all(struct mp_owner *owner, unsigned long nr, int node,
+				struct list_head *chunks);
 unsigned long mp_arena_take_some(struct mp_owner *owner, unsigned long nr, int node,
 				 struct list_head *chunks);
 void mp_arena_return_clean(struct list_head *chunks);
