@@ -145,10 +145,10 @@ static int mp_ioc_release(struct mp_call *call)
 	struct mempool_release *release = &call->arg.release;
 	int err;
 
+	release->done = 0;
 	err = mp_check_release(release);
 	if (err)
 		return err;
-	release->done = 0;
 	if (release->flags & MEMPOOL_RELEASE_CLAIMS)
 		mp_session_claim(call->s, &release->claims);
 	if (release->flags & MEMPOOL_RELEASE_ALL)
@@ -161,6 +161,7 @@ static int mp_ioc_preallocate(struct mp_call *call)
 	struct mempool_preallocate *req = &call->arg.preallocate;
 	int err = mp_check_preallocate(req);
 
+	req->done = 0;
 	return err ? err : mp_session_preallocate(call->s, req);
 }
 
