@@ -348,7 +348,7 @@ void mp_sessions_totals(struct mempool_session_stats *sum, unsigned long *nr, u6
 	list_for_each_entry(s, &mp_sessions, list) {
 		mp_session_read_stats(s, &stats);
 		mp_add_counters(sum, &stats);
-		sum->currently_allocated += stats.currently_allocated;
+		mp_raise(&sum->currently_allocated, stats.currently_allocated);
 		sum->current_bytes += stats.current_bytes;
 		*nr_idle += mp_session_spare_idle(s);
 	}
