@@ -103,6 +103,42 @@ TEST_F(three_sessions, a_request_does_not_wait_for_what_it_has_already)
 	EXPECT_GT(900, least);
 }
 
+/* ---- a request that cannot be met, with memory of one's own to move ------------------- */
+
+TEST_F(three_sessions, an_impossible_request_beside_ones_own_idle_chunk_takes_nothing)
+{
+	struct mempool_session_stats st;
+	struct mp_session small;
+	__u64 one;
+
+	/* Its idle chunk is mostly free: a large block would begin in it. */
+	ASSERT_EQ(0, mp_session_open(&small));
+	one = test_alloc_one(small.fd, 1000);
+	test_release_one(small.fd, one);
+	ASSERT_EQ(MP_CHUNKS - 2, take(&self->c, MP_CHUNKS - 2, self->offsets));
+	ASSERT_EQ(1, take(&self->a, 1, &one));
+	test_release_one(self->a.fd, one);
+	ASSERT_EQ(2, mp_sysfs("chunks_idle"));
+
+	EXPECT_EQ(-ENOMEM, (int)_test_alloc_one(small.fd, MP_CHUNK * 5 / 2));
+	mp_session_close(&small);
+	test_ioctl_stats(self->a.fd, &st);
+	EXPECT_EQ(0, st.reclaimed_chunks);
+	EXPECT_EQ(MP_CHUNK, st.owned_bytes);
+}
+
+TEST_F(three_sessions, idle_chunks_of_ones_own_and_of_others_meet_a_request)
+{
+	__u64 two[2];
+
+	ASSERT_EQ(MP_CHUNKS - 3, take(&self->c, MP_CHUNKS - 3, self->offsets));
+	ASSERT_EQ(1, take(&self->a, 1, two));
+	test_release_one(self->a.fd, two[0]);
+	ASSERT_EQ(2, take(&self->b, 2, two));
+	test_ioctl_release(self->b.fd, two, 2);
+	EXPECT_LE(0, _test_alloc_one(self->b.fd, 3 * MP_CHUNK));
+}
+
 /* ---- pinned chunks are looked at again whatever else looks at them -------------------- */
 
 struct looker {
