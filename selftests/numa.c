@@ -143,6 +143,8 @@ static int seconds_to_first_hint(size_t len)
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int s;
 
+	if (p == MAP_FAILED || madvise(p, len, MADV_NOHUGEPAGE))
+		return 120;
 	memset(p, 1, len);
 	for (s = 1; s < 120; s++)
 		if (read_for(p, len, 1) > 64)
