@@ -22,6 +22,7 @@ help:
 	@echo '  check-static    lint, documents against code, compile on 7.2'
 	@echo '  check-unit      the core and the library in user space'
 	@echo '  check-install   install, uninstall, programs built on what is installed'
+	@echo '  check-tool      mempoolctl on made-up machines'
 	@echo '  check-kernel    the device in a guest, KERNEL=6.1, 6.12 or 6.12-rt'
 	@echo '                  (ONLY="NAME..." for some of the tests)'
 	@echo '  check-rt        * the same with PREEMPT_RT'
@@ -38,7 +39,7 @@ help:
 
 # ---- building ---------------------------------------------------------------
 
-all: module userlib
+all: module userlib mempoolctl
 
 # The sources are copied, so that nothing is ever built among them.
 module:
@@ -72,7 +73,8 @@ LIB32	:= $(BUILD)/userlib32/libmempool.a
 selftests: need-tests userlib
 	@$(MAKE) -s -j2 HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
 		. $(VM)/kernel.sh; source_files')/include" \
-		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32))
+		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32)) \
+		$(CTL)-static $(BUILD)/selftests/tool/hold
 
 need-tests:
 	@bash -c '. $(VM)/lib.sh; need_packages gcc libc6-dev gcc-multilib xz-utils'
@@ -103,6 +105,7 @@ shell: selftests
 
 check:
 	@$(SUM) '$(MAKE) check-static' '$(MAKE) check-unit' '$(MAKE) check-install' \
+		'$(MAKE) check-tool' \
 		'$(MAKE) check-kernel KERNEL=6.1' \
 		'$(MAKE) check-kernel KERNEL=6.12'
 
@@ -133,11 +136,15 @@ check-kcsan: selftests
 check-install: userlib
 	@selftests/check/install
 
+check-tool:
+	@selftests/check/mempoolctl
+
 clean:
 	rm -rf $(BUILD)
 
+include userlib/ctl/ctl.mk
 include userlib/install.mk
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
-	check-static check-unit check-install check-kernel check-rt check-debug coverage \
+	check-static check-unit check-install check-tool check-kernel check-rt check-debug coverage \
 	check-kcsan clean

@@ -10,6 +10,7 @@
 PREFIX	?= /usr/local
 LIBDIR	?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+BINDIR	?= $(PREFIX)/sbin
 MANDIR	?= $(PREFIX)/share/man
 DOCDIR	?= $(PREFIX)/share/doc/mempool
 RULESDIR ?= $(PREFIX)/lib/udev/rules.d
@@ -27,6 +28,8 @@ INSTALLED = \
 	userlib/libmempool.h:$(INCLUDEDIR)/libmempool.h:644 \
 	$(BUILD)/userlib/libmempool.a:$(LIBDIR)/libmempool.a:644 \
 	$(BUILD)/userlib/libmempool.so.1:$(LIBDIR)/libmempool.so.1:755 \
+	$(CTL):$(BINDIR)/mempoolctl:755 \
+	userlib/ctl/completion.bash:$(PREFIX)/share/bash-completion/completions/mempoolctl:644 \
 	$(BUILD)/installed.pc:$(LIBDIR)/pkgconfig/libmempool.pc:644 \
 	kmod/etc/60-mempool.rules:$(RULESDIR)/60-mempool.rules:644 \
 	kmod/etc/sysusers.conf:$(SYSUSERSDIR)/mempool.conf:644 \
@@ -54,7 +57,7 @@ install-module: $(if $(filter file,$(origin KO)),module) may-install
 	@[ -n '$(DESTDIR)' ] || [ ! -d /sys/module/mempool ] || \
 		echo 'mempool is loaded: the new module is used after rmmod and modprobe'
 
-install-user: userlib may-install
+install-user: userlib mempoolctl may-install
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 		userlib/libmempool.pc.in >$(BUILD)/installed.pc
