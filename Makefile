@@ -70,7 +70,7 @@ TESTLIB	= -pthread -lm
 LIB	:= $(BUILD)/userlib/libmempool.a
 LIB32	:= $(BUILD)/userlib32/libmempool.a
 
-selftests: need-tests userlib
+selftests: need-tests userlib pages
 	@$(MAKE) -s -j2 HARNESS="$$(bash -c 'set -e; . $(VM)/lib.sh; \
 		. $(VM)/kernel.sh; source_files')/include" \
 		$(addprefix $(BUILD)/selftests/,$(TESTS) $(TESTS32)) \
@@ -144,6 +144,7 @@ clean:
 
 include userlib/ctl/ctl.mk
 include userlib/install.mk
+include selftests/pages.mk
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
 	check-static check-unit check-install check-tool check-kernel check-rt check-debug coverage \
