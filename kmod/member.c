@@ -739,7 +739,8 @@ int mp_pools_make_fixed(const char *spec)
 			pr_err("fixed=: '%s': %s\n", shown, mp_fixed_reason(err));
 	}
 	kfree(copy);
-	return err;
+	/* To insmod and modprobe EEXIST says that the module is loaded already. */
+	return err == -EEXIST ? -EINVAL : err;
 }
 
 /* Unload: no session is left, only pools that were kept. */
