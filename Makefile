@@ -30,6 +30,7 @@ help:
 	@echo '                  the kernel first, about ten minutes, once'
 	@echo '  coverage        * lines of the module that check-debug has run'
 	@echo '  check-kcsan     * the same with KCSAN, which looks for data races'
+	@echo 'make bench        compare with malloc and others, about 15 minutes; QUICK=1: about 3'
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
 	@echo 'make uninstall    remove what make install has put there'
@@ -114,7 +115,7 @@ check-static:
 
 check-unit: need-tests
 	@$(SUM) '$(MAKE) -C selftests/unit check' \
-		'$(MAKE) -C selftests/unit/userlib check'
+		'$(MAKE) -C selftests/unit/userlib check' 'selftests/bench/run --smoke'
 
 check-kernel: selftests
 	@$(VM)/kselftests $(KERNEL) $(ONLY)
@@ -133,6 +134,9 @@ coverage:
 check-kcsan: selftests
 	@$(SUM) '$(VM)/debug-kernel-test --kcsan' '$(VM)/kselftests kcsan $(ONLY)'
 
+bench:
+	@selftests/bench/run $(if $(QUICK),--quick)
+
 check-install: userlib
 	@selftests/check/install
 
@@ -148,4 +152,4 @@ include selftests/pages.mk
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
 	check-static check-unit check-install check-tool check-kernel check-rt check-debug coverage \
-	check-kcsan clean
+	check-kcsan bench clean
