@@ -115,14 +115,19 @@ struct mp_link {
 	int ours, theirs;
 };
 
+/* Who waits for a process that has failed waits no longer than for the rest. */
 static inline int mp_link_open(struct mp_link *l)
 {
-	int sv[2];
+	struct timeval patience = { MP_PATIENCE, 0 };
+	int sv[2], i;
 
 	l->ours = -1;
 	l->theirs = -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -errno;
+	for (i = 0; i < 2; i++)
+		setsockopt(sv[i], SOL_SOCKET, SO_RCVTIMEO, &patience,
+			   sizeof(patience));
 	l->ours = sv[0];
 	l->theirs = sv[1];
 	return 0;
@@ -139,7 +144,7 @@ static inline bool mp_tell(int sock, const void *data, size_t len)
 	return send(sock, data, len, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
-/* Wait for @len bytes; false when the other side has gone. */
+/* Wait for @len bytes; false when they do not come. */
 static inline bool mp_hear(int sock, void *data, size_t len)
 {
 	return recv(sock, data, len, MSG_WAITALL) == (ssize_t)len;
