@@ -123,7 +123,7 @@ static int counted_pair(const struct request *r, long n)
 }
 
 /* The same without the counters. */
-static int bare_pair(const struct request *r, long n)
+static __attribute__((noinline)) int bare_pair(const struct request *r, long n)
 {
 	struct mempool *pool = bench_pool;
 	size_t size = r->size;
