@@ -10,6 +10,8 @@
 
 #include "mp_proc.h"
 
+#define LONG	600	/* seconds, for slow machines: what hangs does so for ever */
+
 /* A session whose blocks of a chunk stay cached when they are released. */
 static int keeper_open(struct mp_session *s)
 {
@@ -88,7 +90,7 @@ static int take_free_and_idle(struct mp_session *idle, struct mp_session *s, __u
 	return ret ?: _test_ioctl_trim(s->fd) < 0 ? -EIO : 0;
 }
 
-TEST_F(three_sessions, a_request_does_not_wait_for_what_it_has_already)
+TEST_F_TIMEOUT(three_sessions, a_request_does_not_wait_for_what_it_has_already, LONG)
 {
 	__u64 ms, least = ~0ull;
 	int i;
@@ -157,7 +159,7 @@ static void *look(void *arg)
 	return NULL;
 }
 
-TEST_F(three_sessions, a_pinned_chunk_is_not_forgotten_while_others_look_at_it)
+TEST_F_TIMEOUT(three_sessions, a_pinned_chunk_is_not_forgotten_while_others_look_at_it, LONG)
 {
 	struct looker l = { .fd = self->b.fd };
 	struct iovec iov = { NULL, 4096 };
@@ -173,7 +175,7 @@ TEST_F(three_sessions, a_pinned_chunk_is_not_forgotten_while_others_look_at_it)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, look, &l));
 	ASSERT_EQ(0, _test_release_one(self->a.fd, offset));
 	ASSERT_LT(0, _test_ioctl_trim(self->a.fd));
-	mp_sleep_ms(10000);
+	mp_sleep_ms(5000);
 	atomic_store(&l.stop, true);
 	ASSERT_EQ(0, pthread_join(thread, &bad));
 	EXPECT_EQ(NULL, bad);
@@ -185,7 +187,7 @@ TEST_F(three_sessions, a_pinned_chunk_is_not_forgotten_while_others_look_at_it)
 
 /* ---- preallocations that want the same memory ---------------------------------------- */
 
-#define ROUNDS	100
+#define ROUNDS	10
 
 static int preallocate(void *arg)
 {
@@ -202,7 +204,7 @@ static int preallocate(void *arg)
 	return 0;
 }
 
-TEST_F(three_sessions, preallocations_that_take_from_each_other_end)
+TEST_F_TIMEOUT(three_sessions, preallocations_that_take_from_each_other_end, LONG)
 {
 	struct mp_link l;
 	pid_t pid[2];
@@ -229,7 +231,7 @@ static int make_and_close(void *arg)
 	int i, ret, mine = *(int *)arg, n;
 
 	CHECK(mp_session_open(&s) == 0);
-	for (i = 0; i < 2000; i++) {
+	for (i = 0; i < 300; i++) {
 		memset(&made, 0, sizeof(made));
 		made.block_size = 64;
 		made.nr_blocks = 1;
@@ -249,7 +251,7 @@ static int make_and_close(void *arg)
 	return 0;
 }
 
-TEST_F(three_sessions, a_pool_whose_name_was_in_use_has_its_directory)
+TEST_F_TIMEOUT(three_sessions, a_pool_whose_name_was_in_use_has_its_directory, LONG)
 {
 	static int threshold[2] = { 11, 22 };
 	pid_t pid[2];
