@@ -263,6 +263,42 @@ TEST_F(module_with_user_limit, another_user_proceeds_beside_pins)
 	EXPECT_EQ(0, mp_reap(pid));
 }
 
+FIXTURE(module_with_session_limit) {
+	struct mp_session s;
+	int pipe[2];
+};
+
+FIXTURE_SETUP(module_with_session_limit)
+{
+	ASSERT_EQ(0, pipe2(self->pipe, O_CLOEXEC | O_NONBLOCK));
+	ASSERT_EQ(0, mp_require(MP_RESERVE " session_limit=8M"));
+	ASSERT_EQ(0, mp_session_open(&self->s));
+	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
+}
+
+FIXTURE_TEARDOWN(module_with_session_limit)
+{
+	mp_session_close(&self->s);
+	close(self->pipe[0]);
+	close(self->pipe[1]);
+	EXPECT_TRUE(mp_settled());
+}
+
+TEST_F(module_with_session_limit, pinned_chunks_count_in_it)
+{
+	__u64 offset;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		offset = test_alloc_one(self->s.fd, MP_CHUNK);
+		ASSERT_EQ(0, splice_in(self->pipe[1], self->s.base + offset,
+				       4096));
+		ASSERT_EQ(0, give_back(&self->s, offset));
+	}
+	ASSERT_EQ(3, mp_sysfs_wait("chunks_pinned", 3));
+	EXPECT_EQ(1, take_all(&self->s, 1));
+}
+
 /* ---- spare= -------------------------------------------------------------------------- */
 
 FIXTURE(module_with_2_spare_chunks) {
