@@ -34,6 +34,7 @@ help:
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
 	@echo 'make uninstall    remove what make install has put there'
+	@echo 'make deb          Debian packages, in $(BUILD)/deb'
 	@echo 'make clean        remove $(BUILD)/'
 	@echo
 	@echo 'Kernels are downloaded and unpacked in $${XDG_CACHE_HOME:-~/.cache}/mempool.'
@@ -149,6 +150,7 @@ clean:
 include userlib/ctl/ctl.mk
 include userlib/install.mk
 include selftests/pages.mk
+include userlib/deb.mk
 
 .PHONY: help all module userlib need-cc selftests need-tests demo shell check \
 	check-static check-unit check-install check-tool check-kernel check-rt check-debug coverage \

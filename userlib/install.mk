@@ -25,7 +25,7 @@ MODULE	= $(MODDIR)/$(KVER)/updates/mempool.ko
 manual	= $(1):$(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1)):644
 INSTALLED = \
 	uapi/mempool.h:$(INCLUDEDIR)/libmempool/uapi/mempool.h:644 \
-	userlib/libmempool.h:$(INCLUDEDIR)/libmempool.h:644 \
+	$(foreach h,$(wildcard userlib/libmempool*.h),$(h):$(INCLUDEDIR)/$(notdir $(h)):644) \
 	$(BUILD)/userlib/libmempool.a:$(LIBDIR)/libmempool.a:644 \
 	$(BUILD)/userlib/libmempool.so.1:$(LIBDIR)/libmempool.so.1:755 \
 	$(CTL):$(BINDIR)/mempoolctl:755 \
