@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+// kernels: debug
+/*
+ * "When the kernel's own memory runs out, or a copy from or to the user fails,
+ * at the right moment, something is left behind."
+ *
+ * Every failure point of open, mmap, each command's success path and of loading
+ * the module, one after the other: the kernel fails the n-th attempt of the call
+ * to get memory or to copy, for n = 1, 2, ... until the call ends before that.
+ * A call that fails has changed nothing, and afterwards everything is free.
+ */
+#include "attack.h"
+
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+#define MOST_POINTS	20000
+
+/* Let everything fail that can, and quietly. */
+static int arm_kernel(void)
+{
+	static const char * const set[][2] = {
+		{ "failslab/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/ignore-gfp-highmem", "N" },
+		{ "fail_page_alloc/min-order", "0" },
+		{ "failslab/verbose", "0" },
+		{ "fail_page_alloc/verbose", "0" },
+		{ "fail_usercopy/verbose", "0" },
+	};
+	char path[128];
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < sizeof(set) / sizeof(set[0]) && !ret; i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", set[i][0]);
+		ret = mp_write_file(path, set[i][1]);
+	}
+	return ret;
+}
+
+static int fail_fd = -1;
+
+/* From now on the @nth attempt of this thread fails; 0: none does. */
+static void arm(unsigned int nth)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", nth);
+
+	/* What is armed may hit this very write. */
+	while (pwrite(fail_fd, text, n, 0) != n)
+		;
+}
+
+/* Disarms. Returns how many attempts were left: 0: it has struck in the call. */
+static unsigned int disarm(void)
+{
+	char text[16] = "";
+	ssize_t n = pread(fail_fd, text, sizeof(text) - 1, 0);
+	/* Empty: the read itself was struck. */
+	unsigned int left = n > 0 ? strtoul(text, NULL, 10) : 1;
+
+	arm(0);
+	return left;
+}
+
+/* ---- the calls ----------------------------------------------------------------------- */
+
+struct state {
+	struct mp_session s, other;
+	struct mempool_block blocks[8];
+	__u64 offsets[8];
+	struct mempool_token tokens[4];
+	struct mempool_pool_create pool;
+	struct mempool_pool_open open;
+	void *map;
+};
+
+typedef int (*state_fn)(struct state *st);
+
+static int prepare_nothing(struct state *st)
+{
+	return 0;
+}
+
+static int prepare_blocks(struct state *st)
+{
+	int i, ret = _test_ioctl_alloc(st->s.fd, 300000, 8, 0, st->blocks, NULL);
+
+	for (i = 0; i < 8; i++)
+		st->offsets[i] = st->blocks[i].offset;
+	return ret;
+}
+
+static int prepare_idle(struct state *st)
+{
+	int ret = prepare_blocks(st);
+
+	return ret ?: _test_release_all(st->s.fd);
+}
+
+static int prepare_pool(struct state *st)
+{
+	return _test_pool_create(st->s.fd, "swept", 4096, 8, 0666, 0, &st->pool);
+}
+
+/* The other session makes it and holds four blocks. */
+static int prepare_others_pool(struct state *st)
+{
+	int ret = _test_pool_create(st->other.fd, "swept", 4096, 8, 0666, 0, &st->pool);
+
+	return ret ?: _test_pool_batch(st->other.fd, MEMPOOL_IOC_POOL_GET, st->pool.pool,
+				       st->tokens, 4, NULL, NULL);
+}
+
+static int prepare_membership(struct state *st)
+{
+	int ret = prepare_others_pool(st);
+
+	return ret ?: _test_pool_open(st->s.fd, "swept", &st->open);
+}
+
+static int prepare_held(struct state *st)
+{
+	int ret = prepare_pool(st);
+
+	return ret ?: _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_GET, st->pool.pool,
+				       st->tokens, 4, NULL, NULL);
+}
+
+static int call_open(struct state *st)
+{
+	int fd = open(MP_DEV, O_RDWR);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int call_mmap(struct state *st)
+{
+	st->map = mmap(NULL, MP_CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED, st->s.fd, 0);
+	return st->map == MAP_FAILED ? -errno : 0;
+}
+
+static int call_fault(struct state *st)
+{
+	return madvise(st->s.base + st->offsets[0], 4096, MADV_POPULATE_WRITE) ? -errno : 0;
+}
+
+static int call_info(struct state *st)
+{
+	return mp_info(st->s.fd, &st->s.info);
+}
+
+static int call_configure(struct state *st)
+{
+	return _test_configure(st->s.fd, MEMPOOL_CONFIGURE_MIN_BYTES, 2 * MP_CHUNK);
+}
+
+static int call_alloc(struct state *st)
+{
+	return _test_ioctl_alloc(st->s.fd, 300000, 8, MEMPOOL_ALLOC_ZERO, st->blocks, NULL);
+}
+
+static int call_alloc_large(struct state *st)
+{
+	return _test_ioctl_alloc(st->s.fd, 3 * MP_CHUNK, 1, 0, st->blocks, NULL);
+}
+
+static int call_release(struct state *st)
+{
+	return _test_ioctl_release(st->s.fd, st->offsets, 8, 0, NULL);
+}
+
+static int call_release_all(struct state *st)
+{
+	return _test_release_all(st->s.fd);
+}
+
+static int call_preallocate(struct state *st)
+{
+	return _test_ioctl_preallocate(st->s.fd, 4096, 64, NULL);
+}
+
+static int call_trim(struct state *st)
+{
+	long long ret = _test_ioctl_trim(st->s.fd);
+
+	return ret < 0 ? ret : 0;
+}
+
+static int call_stats(struct state *st)
+{
+	struct mempool_session_stats stats;
+
+	return _test_ioctl_stats(st->s.fd, &stats);
+}
+
+static int call_create_private(struct state *st)
+{
+	return _test_pool_create(st->s.fd, NULL, 4096, 600, 0, 0, &st->pool);
+}
+
+static int call_create_named(struct state *st)
+{
+	return _test_pool_create(st->s.fd, "swept", 4096, 600, 0600, 0, &st->pool);
+}
+
+static int call_pool_open(struct state *st)
+{
+	return _test_pool_open(st->s.fd, "swept", &st->open);
+}
+
+static int call_pool_close(struct state *st)
+{
+	return _test_pool_close(st->s.fd, 0);
+}
+
+static int call_pool_remove(struct state *st)
+{
+	return _test_pool_remove(st->s.fd, "swept");
+}
+
+static int call_get(struct state *st)
+{
+	return _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_GET, 0, st->tokens, 4, NULL, NULL);
+}
+
+static int call_return(struct state *st)
+{
+	return _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_RETURN, 0, st->tokens, 4, NULL,
+				NULL);
+}
+
+static int call_adopt(struct state *st)
+{
+	return _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_ADOPT, 0, st->tokens, 4, NULL, NULL);
+}
+
+static int call_coalesce(struct state *st)
+{
+	return _test_pool_coalesce(st->s.fd, 0, NULL);
+}
+
+static int call_reset(struct state *st)
+{
+	long long ret = _test_pool_reset(st->s.fd, 0, 0);
+
+	return ret < 0 ? ret : 0;
+}
+
+static int call_pool_stats(struct state *st)
+{
+	struct mempool_pool_stats stats;
+
+	return _test_pool_stats(st->s.fd, 0, &stats);
+}
+
+/* ---- the sweep ----------------------------------------------------------------------- */
+
+FIXTURE(call) {
+	struct state st;
+};
+
+/* @undone: when it fails, the session has what it had before. */
+FIXTURE_VARIANT(call) {
+	state_fn prepare, call;
+	bool undone;
+};
+
+#define CALL(_name, _prepare, _undone)					\
+	FIXTURE_VARIANT_ADD(call, _name) {				\
+		.prepare = _prepare, .call = call_##_name, .undone = _undone, \
+	}
+
+CALL(open, prepare_nothing, true);
+CALL(mmap, prepare_nothing, true);
+CALL(fault, prepare_blocks, true);
+CALL(info, prepare_nothing, true);
+CALL(configure, prepare_nothing, true);
+CALL(alloc, prepare_nothing, true);
+CALL(alloc_large, prepare_idle, true);
+CALL(release, prepare_blocks, false);
+CALL(release_all, prepare_blocks, false);
+CALL(preallocate, prepare_nothing, true);
+CALL(trim, prepare_idle, true);
+CALL(stats, prepare_blocks, true);
+CALL(create_private, prepare_nothing, true);
+CALL(create_named, prepare_nothing, true);
+CALL(pool_open, prepare_others_pool, true);
+CALL(pool_close, prepare_held, true);
+CALL(pool_remove, prepare_pool, true);
+CALL(get, prepare_pool, true);
+CALL(return, prepare_held, false);
+CALL(adopt, prepare_membership, false);
+CALL(coalesce, prepare_held, false);
+CALL(reset, prepare_held, false);
+CALL(pool_stats, prepare_held, true);
+
+FIXTURE_SETUP(call)
+{
+	ASSERT_EQ(0, mp_require("reserve=8M"));
+	ASSERT_EQ(0, arm_kernel());
+	fail_fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fail_fd);
+}
+
+FIXTURE_TEARDOWN(call)
+{
+	close(fail_fd);
+	EXPECT_TRUE(mp_settled());
+}
+
+static bool same_holdings(const struct mempool_session_stats *a,
+			  const struct mempool_session_stats *b)
+{
+	return a->currently_allocated == b->currently_allocated &&
+	       a->current_bytes == b->current_bytes && a->nr_pools == b->nr_pools &&
+	       a->min_bytes == b->min_bytes && a->releases == b->releases;
+}
+
+TEST_F(call, leaves_nothing_behind_wherever_it_fails)
+{
+	struct mempool_session_stats before, after;
+	unsigned int n, left = 0, failed = 0;
+	struct state *st = &self->st;
+	int ret = 0;
+
+	for (n = 1; !left; n++) {
+		ASSERT_LT(n, MOST_POINTS);
+		ASSERT_EQ(0, mp_session_open(&st->s));
+		ASSERT_EQ(0, mp_session_open(&st->other));
+		st->map = MAP_FAILED;
+		ASSERT_EQ(0, variant->prepare(st));
+		test_ioctl_stats(st->s.fd, &before);
+
+		arm(n);
+		ret = variant->call(st);
+		left = disarm();
+
+		test_ioctl_stats(st->s.fd, &after);
+		failed += !!ret;
+		if (ret && variant->undone && !same_holdings(&before, &after)) {
+			TH_LOG("point %u: %d", n, ret);
+			EXPECT_TRUE(same_holdings(&before, &after));
+		}
+		if (ret)
+			ASSERT_TRUE(ret == -ENOMEM || ret == -EFAULT || ret == -ENFILE);
+		if (st->map != MAP_FAILED)
+			munmap(st->map, MP_CHUNK);
+		mp_session_close(&st->s);
+		mp_session_close(&st->other);
+		ASSERT_TRUE(mp_settled());
+	}
+	/* Where nothing is hit any more it succeeds. */
+	EXPECT_EQ(0, ret);
+	ksft_print_msg("%u points, %u of them made it fail\n", n - 2, failed);
+}
+
+/* ---- loading ------------------------------------------------------------------------- */
+
+FIXTURE(load) {
+	int ko;
+};
+
+FIXTURE_VARIANT(load) {
+	const char *params;
+};
+
+FIXTURE_VARIANT_ADD(load, one_chunk) { .params = "reserve=2M" };
+FIXTURE_VARIANT_ADD(load, pools) { .params = "reserve=8M fixed=a:4096x8,b:100x5:0600" };
+FIXTURE_VARIANT_ADD(load, options) {
+	.params = "reserve=4M tiers=4K:64,max:4K session_limit=2M user_limit=2M spare=1",
+};
+
+FIXTURE_SETUP(load)
+{
+	if (mp_loaded())
+		ASSERT_EQ(0, mp_unload());
+	ASSERT_EQ(0, arm_kernel());
+	fail_fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fail_fd);
+	self->ko = open(mp_ko(), O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, self->ko);
+}
+
+FIXTURE_TEARDOWN(load)
+{
+	close(fail_fd);
+	close(self->ko);
+	if (mp_loaded())
+		EXPECT_EQ(0, mp_unload());
+}
+
+static int load_failing(int ko, const char *params, unsigned int n, unsigned int *left)
+{
+	int ret;
+
+	arm(n);
+	ret = syscall(SYS_finit_module, ko, params, 0) ? -errno : 0;
+	*left = disarm();
+	return ret;
+}
+
+/* How many points the kernel's loader has before the module's own. */
+static unsigned int points_before(int ko)
+{
+	unsigned int left;
+
+	load_failing(ko, "reserve=none", 1 << 20, &left);
+	return (1 << 20) - left;
+}
+
+TEST_F(load, leaves_nothing_behind_wherever_it_fails)
+{
+	unsigned int begin = points_before(self->ko), n, left = 0, failed = 0;
+	struct mp_session s;
+	int ret = 0;
+
+	/* A little earlier, in case the loader needs fewer now. */
+	begin = begin > 16 ? begin - 16 : 1;
+	for (n = begin; !left; n++) {
+		ASSERT_LT(n, begin + MOST_POINTS);
+		ret = load_failing(self->ko, variant->params, n, &left);
+		failed += !!ret;
+		if (ret) {
+			ASSERT_FALSE(mp_loaded());
+			continue;
+		}
+		ASSERT_EQ(0, mp_make_node());
+		ASSERT_TRUE(mp_session_open(&s) == 0);
+		mp_session_close(&s);
+		ASSERT_EQ(0, mp_unload());
+	}
+	EXPECT_EQ(0, ret);
+	ksft_print_msg("%u points from the %u-th, %u of them made it fail\n",
+		       n - 1 - begin, begin, failed);
+}
+
+TEST_HARNESS_MAIN
