@@ -168,6 +168,32 @@ static unsigned long mp_take_locked(struct mp_owner *owner, unsigned long nr, in
 	return taken;
 }
 
+/*
+ * A memory error may have been found while a chunk was free. Such a chunk is
+ * retired; the charge for it stays, since another is to be had in its place.
+ * Return: how many.
+ */
+static unsigned long mp_retire_poisoned(struct mp_owner *owner, struct list_head *chunks)
+{
+	struct mp_chunk *chunk, *next;
+	unsigned long nr = 0;
+
+	list_for_each_entry_safe(chunk, next, chunks, list) {
+		if (!mp_pages_poisoned(&chunk->pages))
+			continue;
+		spin_lock(&mp_arena.lock);
+		list_del(&chunk->list);
+		chunk->charged = NULL;
+		mp_chunk_set_owner(chunk, NULL);
+		mp_chunk_set_state(chunk, MP_CHUNK_RETIRED);
+		mp_arena_event();
+		spin_unlock(&mp_arena.lock);
+		mp_owner_put(owner);
+		nr++;
+	}
+	return nr;
+}
+
 #define MP_TAKE_AT_ONCE	64		/* chunks, under the spinlock */
 
 /**
@@ -183,13 +209,15 @@ unsigned long mp_arena_take_some(struct mp_owner *owner, unsigned long nr, int n
 				 struct list_head *chunks)
 {
 	unsigned long taken = 0, want, got;
+	LIST_HEAD(batch);
 
 	do {
 		want = min_t(unsigned long, nr - taken, MP_TAKE_AT_ONCE);
 		spin_lock(&mp_arena.lock);
-		got = mp_take_locked(owner, want, node, chunks);
+		got = mp_take_locked(owner, want, node, &batch);
 		spin_unlock(&mp_arena.lock);
-		taken += got;
+		taken += got - mp_retire_poisoned(owner, &batch);
+		list_splice_tail_init(&batch, chunks);
 		cond_resched();
 	} while (got == want && taken < nr);
 	return taken;
