@@ -54,7 +54,8 @@ int measure(const struct request *r, loop_t loop, double unit)
 	char this[200];
 	double ns = 0;
 	long n, before;
-	int warm = 0;
+	double before_ns = 0;
+	int warm = 0, again = 0;
 
 	snprintf(this, sizeof(this), "%s %zu %ld %ld", r->test, r->size, r->a, r->b);
 	if (strcmp(this, last)) {
@@ -66,8 +67,9 @@ int measure(const struct request *r, loop_t loop, double unit)
 			ns = now() - ns;
 			if (ns < r->ms * 0.3e6)
 				turns *= 2;
-			else
-				warm++;
+			else	/* and it gets no faster any more */
+				warm = ns < before_ns * 0.7 && ++again < 50 ? 1 : warm + 1;
+			before_ns = ns;
 		}
 		turns = turns * r->ms * 1e6 / ns;
 	}
