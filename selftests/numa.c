@@ -4,6 +4,8 @@
  * Two nodes: chunks come from the node asked for, the reserve lies on both, and
  * automatic NUMA balancing leaves resident blocks alone.
  */
+#include <pthread.h>
+
 #include "mp_proc.h"
 
 FIXTURE(machine_with_two_nodes) {
@@ -136,17 +138,25 @@ static long read_for(volatile unsigned char *p, size_t len, int seconds)
 	return mp_faults() - before;
 }
 
+static __attribute__((noreturn)) void *sleep_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+}
+
 /*
- * How many seconds it takes until balancing makes ordinary memory fault. Shared,
- * as blocks are: private memory on the node of its only thread is left alone.
+ * How many seconds it takes until balancing makes ordinary memory fault. With a
+ * second thread: memory on the node of a process's only one is left alone.
  */
 static int seconds_to_first_hint(size_t len)
 {
 	unsigned char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_t thread;
 	int s;
 
-	if (p == MAP_FAILED)
+	if (p == MAP_FAILED || madvise(p, len, MADV_NOHUGEPAGE) ||
+	    pthread_create(&thread, NULL, sleep_for_ever, NULL))
 		return 120;
 	memset(p, 1, len);
 	for (s = 1; s < 120; s++)
