@@ -238,7 +238,7 @@ static int make_and_close(void *arg)
 		made.mode = 0666;
 		made.flags = MEMPOOL_POOL_THRESHOLD;
 		made.threshold = mine;
-		strcpy(made.name, NAME);
+		memcpy(made.name, NAME, sizeof(NAME));
 		ret = mp_ioctl(s.fd, MEMPOOL_IOC_POOL_CREATE, &made);
 		if (ret == -EEXIST)
 			continue;
