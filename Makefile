@@ -31,6 +31,7 @@ help:
 	@echo '  coverage        * lines of the module that check-debug has run'
 	@echo '  check-kcsan     * the same with KCSAN, which looks for data races'
 	@echo 'make bench        compare with malloc and others, about 15 minutes; QUICK=1: about 3'
+	@echo 'make soak         random commands against a model, SECONDS=600, KERNEL='
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
 	@echo 'make uninstall    remove what make install has put there'
@@ -62,7 +63,7 @@ TESTS	:= $(patsubst selftests/%.c,%,$(wildcard selftests/*.c selftests/attack/*.
 	selftests/fuzz/*.c))
 TESTS32	:= $(patsubst selftests/%.c,%_32,$(if $(TESTS),$(shell \
 	grep -l '^// also: 32-bit' $(TESTS:%=selftests/%.c))))
-TESTDEP	:= $(wildcard selftests/*.h selftests/attack/*.h) uapi/mempool.h Makefile
+TESTDEP	:= $(wildcard selftests/*.h selftests/*/*.h) uapi/mempool.h Makefile
 TESTCC	= gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
 	-Wno-missing-field-initializers -D_GNU_SOURCE -static \
 	-I. -Iselftests -Iuserlib -isystem $(HARNESS)
@@ -138,6 +139,13 @@ check-kcsan: selftests
 bench:
 	@selftests/bench/run $(if $(QUICK),--quick)
 
+SECONDS	?= 600
+
+# The programs have that long, the guest a little more for what is under way.
+soak: selftests
+	@$(VM)/run --kernel $(KERNEL) --name soak-$(KERNEL) --timeout $$(($(SECONDS) + 1200)) \
+		-- $(BUILD)/selftests/fuzz/fuzz --seconds $(SECONDS)
+
 check-install: userlib
 	@selftests/check/install
 
@@ -152,6 +160,6 @@ include userlib/install.mk
 include selftests/pages.mk
 include userlib/deb.mk
 
-.PHONY: help all module userlib need-cc selftests need-tests demo shell check \
+.PHONY: soak help all module userlib need-cc selftests need-tests demo shell check \
 	check-static check-unit check-install check-tool check-kernel check-rt check-debug coverage \
 	check-kcsan bench clean
