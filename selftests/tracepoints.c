@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// guest: --smp 1
 /*
  * The tracepoints say what happened to chunks and blocks and, when a request
  * was refused, which limit it was and what there was.
+ *
+ * On one processor: switching events on patches __schedule() too (names of
+ * tasks are recorded), and an emulated second processor was seen to spin for
+ * ever on the breakpoint that stands there meanwhile.
  */
 #include <regex.h>
 #include <sys/mount.h>
