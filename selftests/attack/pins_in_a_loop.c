@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// kernels: 6.12 6.12-rt debug
 /*
  * "Who pins one page of every chunk and gives the chunk back, again and again,
  * takes the machine's memory, or everybody's."

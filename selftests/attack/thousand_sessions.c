@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// kernels: 6.12 6.12-rt debug
 // guest: --mem 4G
 /*
  * "A thousand sessions at once lose memory, or see each other's."
