@@ -326,7 +326,7 @@ TEST_F(device, a_readonly_session_cannot_be_configured)
 	EXPECT_EQ(-EBADF, open_with(&self->pool, &self->opts));
 }
 
-/* The VmFlags of the device's mapping, as smaps shows them. */
+/* The VmFlags of the mapping that blocks lie in, as smaps shows them. */
 static bool mapping_has(const char *flag)
 {
 	FILE *smaps = fopen("/proc/self/smaps", "re");
@@ -336,7 +336,7 @@ static bool mapping_has(const char *flag)
 
 	while (smaps && fgets(line, sizeof(line), smaps)) {
 		if (sscanf(line, "%llx-%llx ", &low, &high) == 2)
-			ours = strstr(line, "mempool");
+			ours = strstr(line, "mempool") && strstr(line, " rw-s ");
 		else if (ours && !strncmp(line, "VmFlags:", 8))
 			has = strstr(line, flag);
 	}

@@ -28,7 +28,7 @@ FIXTURE_SETUP(mapped)
 	unsetenv("MEMPOOL_DEVICE");
 	ASSERT_EQ(0, mempool_open(&self->pool, NULL));
 	space = mp_mappings(&nr);
-	ASSERT_EQ(1, nr);
+	ASSERT_LT(0, space);
 	if (!variant->windows)
 		return;
 	mempool_close(self->pool);

@@ -22,7 +22,7 @@ static unsigned int batch_of(const struct mempool *pool, unsigned int count)
  * still; the others go. Returns the first error.
  */
 static int give_blocks(struct mempool *pool, const uint64_t *offsets, const uint8_t *ids,
-		       unsigned int count)
+		       unsigned int count, uint32_t flags)
 {
 	unsigned int at = 0;
 	int ret, first = 0;
@@ -31,6 +31,7 @@ static int give_blocks(struct mempool *pool, const uint64_t *offsets, const uint
 		struct mempool_release cmd = {
 			.offsets = (uintptr_t)(offsets + at),
 			.count = count - at,
+			.flags = flags,
 		};
 
 		ret = mp_ioctl(pool, MEMPOOL_IOC_RELEASE, &cmd);
@@ -62,10 +63,11 @@ static int release_batch(struct mempool *pool, void *const *ptrs, unsigned int c
 		ids[nr] = mp_track_take(pool, offsets[nr]);
 		nr++;
 	}
-	return give_blocks(pool, offsets, ids, nr);
+	return give_blocks(pool, offsets, ids, nr, 0);
 }
 
-static int release_blocks(struct mempool *pool, void *const *ptrs, unsigned int count)
+/* Give back blocks of users. Goes through all of them; the first error. */
+int mp_give(struct mempool *pool, void *const *ptrs, unsigned int count)
 {
 	unsigned int at, nr;
 	int ret, first = 0;
@@ -77,6 +79,23 @@ static int release_blocks(struct mempool *pool, void *const *ptrs, unsigned int 
 			first = ret;
 	}
 	return first;
+}
+
+/* Give back free blocks out of a cache, which they leave for good. */
+void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count)
+{
+	uint64_t offsets[MP_BATCH];
+	uint8_t ids[MP_BATCH] = { 0 };
+	unsigned int at, i, nr;
+
+	for (at = 0; at < count; at += nr) {
+		nr = batch_of(pool, count - at);
+		for (i = 0; i < nr; i++) {
+			mp_space_offset(pool, ptrs[at + i], &offsets[i]);
+			mp_track_mark(pool, offsets[i], 0);
+		}
+		give_blocks(pool, offsets, ids, nr, MEMPOOL_RELEASE_CACHED);
+	}
 }
 
 /* Make a block that the kernel has handed out usable: mapped, populated, tracked. */
@@ -106,22 +125,23 @@ static void drop(struct mempool *pool, uint64_t offset, int why)
 	uint8_t none = 0;
 
 	if (why != -EHWPOISON)
-		give_blocks(pool, &offset, &none, 1);
+		give_blocks(pool, &offset, &none, 1, 0);
 }
 
 /*
  * Take up to @count blocks, at least one. Adds the usable ones to *@nr, the
- * others to *@dropped.
+ * others to *@dropped. With @reused they are for a cache.
  */
-static int take_batch(struct mempool *pool, uint64_t key, void **ptrs, unsigned int count,
-		      unsigned int *nr, unsigned int *dropped)
+static int take_batch(struct mempool *pool, uint64_t key, void **ptrs, bool *reused,
+		      unsigned int count, unsigned int *nr, unsigned int *dropped)
 {
 	struct mempool_block blocks[MP_BATCH];
 	struct mempool_alloc cmd = {
 		.size = key >> 1,
 		.blocks = (uintptr_t)blocks,
 		.count = batch_of(pool, count),
-		.flags = key & 1 ? MEMPOOL_ALLOC_PAGE_ALIGNED : 0,
+		.flags = (key & 1 ? MEMPOOL_ALLOC_PAGE_ALIGNED : 0) |
+			 (reused ? MEMPOOL_ALLOC_CACHED : 0),
 	};
 	int ret = mp_ioctl(pool, MEMPOOL_IOC_ALLOC, &cmd), failed = 0;
 	unsigned int i, got = 0;
@@ -133,6 +153,8 @@ static int take_batch(struct mempool *pool, uint64_t key, void **ptrs, unsigned 
 	for (i = 0; i < cmd.done; i++) {
 		ret = settle(pool, &blocks[i], key, &ptrs[got]);
 		if (!ret) {
+			if (reused)
+				reused[got] = blocks[i].flags & MEMPOOL_BLOCK_REUSED;
 			got++;
 			continue;
 		}
@@ -145,51 +167,83 @@ static int take_batch(struct mempool *pool, uint64_t key, void **ptrs, unsigned 
 	return failed;
 }
 
-/* All of @count blocks of the bucket, or none. */
-static int take_blocks(struct mempool *pool, uint64_t key, void **ptrs, unsigned int count)
+/* Blocks for a cache, at least one: their number is in *@nr. */
+int mp_take_cached(struct mempool *pool, uint64_t key, void **ptrs, bool *reused,
+		   unsigned int count, unsigned int *nr)
 {
-	unsigned int nr = 0, dropped = 0;
+	unsigned int dropped = 0;
 	int ret = 0;
 
-	while (!ret && nr < count) {
-		ret = take_batch(pool, key, ptrs + nr, count - nr, &nr, &dropped);
+	*nr = 0;
+	while (!ret && !*nr) {
+		ret = take_batch(pool, key, ptrs, reused, count, nr, &dropped);
 		if (!ret && dropped > MAX_DROPS)
 			ret = -ENOMEM;
 	}
+	return *nr ? 0 : ret;
+}
+
+/* All of @count blocks of the bucket for users, or none. */
+int mp_take(struct mempool *pool, uint64_t key, void **ptrs, unsigned int count)
+{
+	unsigned int nr = 0, dropped = 0, tries = 0;
+	int ret = 0;
+
+	while (!ret && nr < count) {
+		ret = take_batch(pool, key, ptrs + nr, NULL, count - nr, &nr, &dropped);
+		if ((ret == -ENOMEM || ret == -EDQUOT) && mp_cache_retry(pool, tries++))
+			ret = 0;
+		else if (!ret && dropped > MAX_DROPS)
+			ret = -ENOMEM;
+	}
 	if (ret)
-		release_blocks(pool, ptrs, nr);
+		mp_give(pool, ptrs, nr);
 	return ret;
 }
 
 /* The key of the bucket that serves @size. */
 static int bucket_for(const struct mempool *pool, size_t size, uint64_t *key)
 {
-	uint64_t bucket = mp_round(&pool->info, size);
+	uint64_t bucket;
 
 	if (mp_inherited(pool))
 		return -EPERM;
 	if (!size)
 		return -EINVAL;
+	bucket = mp_round(&pool->info, size);
 	if (!bucket || bucket >> 63)
 		return -EOVERFLOW;
 	*key = mp_bucket_key(bucket, false);
 	return 0;
 }
 
+/* One block past the caches. */
 static void *take_one(struct mempool *pool, uint64_t key)
 {
 	void *ptr;
-	int ret = take_blocks(pool, key, &ptr, 1);
+	int ret = mp_take(pool, key, &ptr, 1);
 
-	return ret ? mp_null(ret) : ptr;
+	if (ret)
+		return mp_null(ret);
+	mp_cache_account(pool, key >> 1);
+	return ptr;
 }
 
-MEMPOOL_API void *mempool_alloc(struct mempool *pool, size_t size)
+static __attribute__((noinline)) void *slow_alloc(struct mempool *pool, size_t size)
 {
 	uint64_t key;
 	int ret = bucket_for(pool, size, &key);
 
-	return ret ? mp_null(ret) : take_one(pool, key);
+	if (ret)
+		return mp_null(ret);
+	return pool->cache.bytes ? mp_cache_alloc(pool, key) : take_one(pool, key);
+}
+
+MEMPOOL_API void *mempool_alloc(struct mempool *pool, size_t size)
+{
+	void *ptr = mempool_try_alloc(pool, size);
+
+	return MEMPOOL_UNLIKELY(!ptr) ? slow_alloc(pool, size) : ptr;
 }
 
 MEMPOOL_API void *mempool_zalloc(struct mempool *pool, size_t size)
@@ -219,23 +273,74 @@ MEMPOOL_API void *mempool_aligned_alloc(struct mempool *pool, size_t alignment, 
 	return take_one(pool, key);
 }
 
+/* One after the other out of the caches; a refill is a batch. */
+static int take_each(struct mempool *pool, size_t size, void **ptrs, unsigned int count)
+{
+	unsigned int nr;
+	int err;
+
+	for (nr = 0; nr < count; nr++) {
+		ptrs[nr] = mempool_try_alloc(pool, size);
+		if (MEMPOOL_UNLIKELY(!ptrs[nr])) {
+			int saved = errno;
+
+			ptrs[nr] = slow_alloc(pool, size);
+			err = errno;
+			errno = saved;
+			if (!ptrs[nr]) {
+				mempool_release_bulk(pool, ptrs, nr);
+				return -err;
+			}
+		}
+	}
+	return 0;
+}
+
 MEMPOOL_API int mempool_alloc_bulk(struct mempool *pool, size_t size, void **ptrs,
 				   unsigned int count)
 {
 	uint64_t key;
 	int ret = bucket_for(pool, size, &key);
 
-	return ret ? ret : take_blocks(pool, key, ptrs, count);
+	if (ret)
+		return ret;
+	if (key >> 1 <= pool->cache.max_block)
+		return take_each(pool, size, ptrs, count);
+	ret = mp_take(pool, key, ptrs, count);
+	if (!ret)
+		mp_cache_account(pool, (key >> 1) * count);
+	return ret;
+}
+
+static __attribute__((noinline)) int slow_release(struct mempool *pool, void *ptr)
+{
+	if (mp_inherited(pool))
+		return -EPERM;
+	if (!ptr)
+		return 0;
+	return pool->cache.bytes ? mp_cache_release(pool, ptr) : mp_give(pool, &ptr, 1);
 }
 
 MEMPOOL_API int mempool_release(struct mempool *pool, void *ptr)
 {
-	return mempool_release_bulk(pool, &ptr, 1);
+	return MEMPOOL_UNLIKELY(!mempool_try_release(pool, ptr)) ? slow_release(pool, ptr) : 0;
 }
 
 MEMPOOL_API int mempool_release_bulk(struct mempool *pool, void *const *ptrs, unsigned int count)
 {
-	return mp_inherited(pool) ? -EPERM : release_blocks(pool, ptrs, count);
+	unsigned int i;
+	int ret, first = 0;
+
+	if (mp_inherited(pool))
+		return -EPERM;
+	if (!pool->cache.bytes)
+		return mp_give(pool, ptrs, count);
+	for (i = 0; i < count; i++) {
+		ret = mempool_release(pool, ptrs[i]);
+		if (MEMPOOL_UNLIKELY(ret && !first))
+			first = ret;
+	}
+	return first;
 }
 
 MEMPOOL_API size_t mempool_usable_size(struct mempool *pool, const void *ptr)
@@ -273,6 +378,7 @@ MEMPOOL_API int mempool_trim(struct mempool *pool)
 
 	if (mp_inherited(pool))
 		return -EPERM;
+	mp_cache_flush(pool, true);
 	mp_space_trim(pool);
 	return mp_ioctl(pool, MEMPOOL_IOC_TRIM, &cmd);
 }
@@ -284,7 +390,7 @@ MEMPOOL_API int mempool_trim(struct mempool *pool)
 MEMPOOL_API int mempool_clear(struct mempool *pool)
 {
 	uint64_t unit = UINT64_C(1) << pool->track.shift, end = pool->space.bytes;
-	uint64_t offset, offsets[MP_BATCH];
+	uint64_t offset, offsets[MP_BATCH], bytes = 0, size;
 	unsigned int nr = 0, max = batch_of(pool, MP_BATCH);
 	uint8_t ids[MP_BATCH];
 	int ret, first = 0;
@@ -294,22 +400,27 @@ MEMPOOL_API int mempool_clear(struct mempool *pool)
 	for (offset = 0; offset < end || nr; offset += unit) {
 		offset = offset < end ? mp_track_next(pool, offset, end) : end;
 		if (offset < end) {
+			size = mp_track_key(pool, offset) >> 1;
 			ids[nr] = mp_track_take(pool, offset);
 			offsets[nr] = offset;
-			nr += ids[nr] != 0;	/* else another thread was faster */
+			if (ids[nr]) {	/* else another thread was faster */
+				bytes += size;
+				nr++;
+			}
 		}
 		if (nr < max && offset < end)
 			continue;
-		ret = give_blocks(pool, offsets, ids, nr);
+		ret = give_blocks(pool, offsets, ids, nr, 0);
 		if (!first)
 			first = ret;
 		nr = 0;
 	}
+	mp_cache_account(pool, -(int64_t)bytes);
 	ret = mempool_trim(pool);
 	return first ? first : ret;
 }
 
 MEMPOOL_API int mempool_flush(struct mempool *pool)
 {
-	return mp_inherited(pool) ? -EPERM : 0;
+	return mp_inherited(pool) ? -EPERM : mp_cache_flush(pool, false);
 }

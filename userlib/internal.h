@@ -7,6 +7,7 @@
  *	inproc.c	or the module's core, over a memfd of this process
  *	bucket.c	the rounding rule
  *	alloc.c		blocks of buckets: take, give back
+ *	cache.c		free blocks kept by threads, and between them
  *	track.c		which blocks are out, and how large they are
  *	space.c		offsets and addresses: the mapping
  *	populate.c	page tables filled before a block is handed out
@@ -32,6 +33,7 @@
 
 #include "uapi/mempool.h"
 #include "libmempool.h"
+#include "libmempool_inline.h"
 
 #define MEMPOOL_API	__attribute__((visibility("default")))
 
@@ -132,8 +134,8 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
 
 /* ---- track.c ---- */
 
-#define MP_NR_IDS	256
-#define MP_ID_OTHER	255	/* bucket without an id: its key is in @keys */
+#define MP_NR_IDS	128	/* the upper bit of a byte is MEMPOOL_ID_CACHED */
+#define MP_ID_OTHER	127	/* bucket without an id: its key is in @keys */
 #define MP_HASH_SIZE	512
 
 /**
@@ -141,7 +143,8 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
  * @shift: log2 of the unit; every block begins at a multiple of it
  * @units: units in the offset space
  * @ids: for each unit, the bucket's id while a block that is out begins here,
- *	else 0. Written by whoever holds the block. Zero pages until used
+ *	else 0; with MEMPOOL_ID_CACHED while it is free in a cache. Written by
+ *	whoever holds the block. Zero pages until used
  * @used: for each slot, 1 if a block ever began there
  * @keys: for each slot 0 or the address of an array that has, for each unit with
  *	MP_ID_OTHER, the bucket's key. Made on demand, freed at close
@@ -180,7 +183,69 @@ int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_
 unsigned int mp_track_take(struct mempool *pool, uint64_t offset);
 void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id);
 uint64_t mp_track_key(struct mempool *pool, uint64_t offset);
+unsigned int mp_track_look(struct mempool *pool, uint64_t offset);
+void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id);
 uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end);
+
+/* ---- alloc.c ---- */
+
+int mp_take(struct mempool *pool, uint64_t key, void **ptrs, unsigned int count);
+int mp_take_cached(struct mempool *pool, uint64_t key, void **ptrs, bool *reused,
+		   unsigned int count, unsigned int *nr);
+int mp_give(struct mempool *pool, void *const *ptrs, unsigned int count);
+void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count);
+
+/* ---- cache.c ---- */
+
+/**
+ * struct mp_depot - free blocks of one bucket between threads
+ * @blocks: NULL until a thread has a magazine for the bucket
+ * @nr: blocks
+ * @max: room
+ */
+struct mp_depot {
+	void **blocks;
+	unsigned int nr;
+	unsigned int max;
+};
+
+/**
+ * struct mp_cache - what a session's threads keep ready
+ * @bytes: most a thread may keep, and the depot; 0: no caches
+ * @max_block: largest block kept
+ * @nr_sizes: units in @buckets
+ * @buckets: for each unit of size the bucket's id, 0 where it is not known or
+ *	sizes of the unit belong to several
+ * @status: the device's page, or NULL
+ * @threads: caches of this session; the global lock
+ * @had_threads: there has been one; the global lock
+ * @shared: there has been another
+ * @depot_lock: protects @depots, @depot_bytes
+ * @depots: by id
+ * @depot_bytes: in all of them
+ */
+struct mp_cache {
+	uint64_t bytes;
+	uint64_t max_block;
+	size_t nr_sizes;
+	unsigned char *buckets;
+	const struct mempool_status *status;
+	struct mp_thread *threads;
+	bool had_threads;
+	atomic_bool shared;
+	pthread_mutex_t depot_lock;
+	struct mp_depot depots[MP_NR_IDS];
+	uint64_t depot_bytes;
+};
+
+int mp_cache_init(struct mempool *pool, uint64_t bytes);
+void mp_cache_exit(struct mempool *pool);
+void *mp_cache_alloc(struct mempool *pool, uint64_t key);
+int mp_cache_release(struct mempool *pool, void *ptr);
+bool mp_cache_retry(struct mempool *pool, unsigned int tries);
+int mp_cache_flush(struct mempool *pool, bool recall);
+void mp_cache_account(struct mempool *pool, int64_t bytes);
+uint64_t mp_cache_claim(struct mempool *pool);
 
 /* ---- pool.c ---- */
 
@@ -194,6 +259,7 @@ uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end);
  * @space: offsets and addresses
  * @track: blocks out
  * @block_slots: slots that block pools lie in, at most
+ * @cache: free blocks kept by threads
  */
 struct mempool {
 	struct mp_device dev;
@@ -203,6 +269,7 @@ struct mempool {
 	struct mp_space space;
 	struct mp_track track;
 	_Atomic uint64_t block_slots;
+	struct mp_cache cache;
 };
 
 /* mempool_options.flags, for tests: map windows although the whole would fit */

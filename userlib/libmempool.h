@@ -73,10 +73,11 @@ struct mempool_options {
 	uint64_t min_bytes;		/* guaranteed minimum; 0: none */
 	uint64_t limit_bytes;		/* most this pool may own; 0: the module's limit */
 	int node;			/* NUMA node preferred; -1: the caller's */
+	int64_t cache_bytes;		/* most a thread keeps; 0: none, -1: default */
 };
 #define MEMPOOL_OPTIONS_INIT \
 	{ .size = sizeof(struct mempool_options), .max_cached = -1, \
-	  .max_cached_bytes = -1, .node = -1 }
+	  .max_cached_bytes = -1, .node = -1, .cache_bytes = -1 }
 
 /*
  * mempool_open() - open a session
@@ -167,7 +168,14 @@ int mempool_trim(struct mempool *pool);
 /* mempool_clear() - release every block of every bucket and give all memory back */
 int mempool_clear(struct mempool *pool);
 
-/* mempool_flush() - caches back to the pool; statistics are exact afterwards */
+/*
+ * mempool_flush() - caches back to the pool
+ *
+ * The calling thread's blocks and those between threads go back; what all
+ * threads have counted is taken over, so that statistics are exact while no
+ * other thread is in a call. mempool_trim() also asks other threads for their
+ * blocks, which they give back at their next call.
+ */
 int mempool_flush(struct mempool *pool);
 
 struct mempool_stats {

@@ -47,7 +47,7 @@ static int copy_tiers(struct mempool_configure *conf, const struct mempool_optio
 static int copy_limits(struct mempool_configure *conf, const struct mempool_options *opts)
 {
 	if (opts->max_cached < -1 || opts->max_cached > UINT32_MAX ||
-	    opts->max_cached_bytes < -1 || opts->node < -1)
+	    opts->max_cached_bytes < -1 || opts->node < -1 || opts->cache_bytes < -1)
 		return -EINVAL;
 	if (opts->max_cached >= 0) {
 		conf->max_cached = (uint32_t)opts->max_cached;
@@ -121,6 +121,18 @@ static int make_mark(struct mempool *pool)
 	return 0;
 }
 
+/* A thread's share when nobody says: with 32 threads, all of the reserve. */
+static uint64_t cache_bytes(const struct mempool *pool, const struct mempool_options *opts)
+{
+	uint64_t bytes = pool->info.reserve_bytes / 32;
+
+	if (opts->cache_bytes >= 0)
+		return opts->cache_bytes;
+	if (bytes < 256 << 10)
+		bytes = 256 << 10;
+	return bytes < 32 << 20 ? bytes : 32 << 20;
+}
+
 static int start(struct mempool *pool, const struct mempool_options *opts)
 {
 	bool readonly = opts->flags & MEMPOOL_OPEN_READONLY;
@@ -142,7 +154,7 @@ static int start(struct mempool *pool, const struct mempool_options *opts)
 	ret = mp_track_init(pool);
 	if (!ret)
 		ret = mp_space_init(pool, opts->flags & MP_OPEN_WINDOWS);
-	return ret;
+	return ret ? ret : mp_cache_init(pool, cache_bytes(pool, opts));
 }
 
 int mp_open_on(struct mempool **result, struct mp_device *dev, const struct mempool_options *opts)
@@ -208,6 +220,7 @@ MEMPOOL_API void mempool_close(struct mempool *pool)
 
 	if (!pool)
 		return;
+	mp_cache_exit(pool);
 	mp_space_exit(pool);
 	mp_track_exit(pool);
 	if (pool->mark)

@@ -23,6 +23,7 @@ static double share(uint64_t part, uint64_t whole)
 MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *stats, size_t size)
 {
 	struct mempool_session_stats from = { 0 };
+	uint64_t cached = mp_cache_claim(pool);
 	int ret = mp_ioctl(pool, MEMPOOL_IOC_STATS, &from);
 	struct mempool_stats to = {
 		.new_allocations = from.new_allocations,
@@ -31,7 +32,7 @@ MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *st
 		.releases = from.releases,
 		.bad_releases = from.bad_releases,
 		.currently_allocated = from.currently_allocated,
-		.current_bytes = from.current_bytes,
+		.current_bytes = from.current_bytes > cached ? from.current_bytes - cached : 0,
 		.peak_bytes = from.peak_bytes,
 		.footprint_bytes = from.footprint_bytes,
 		.peak_footprint_bytes = from.peak_footprint_bytes,

@@ -160,7 +160,23 @@ unsigned int mp_track_take(struct mempool *pool, uint64_t offset)
 {
 	_Atomic uint8_t *id = id_at(&pool->track, offset);
 
-	return id && atomic_load_explicit(id, memory_order_relaxed) ? atomic_exchange(id, 0) : 0;
+	unsigned int now = id ? atomic_load_explicit(id, memory_order_relaxed) : 0;
+
+	return !now || now & MEMPOOL_ID_CACHED ? 0 : atomic_exchange(id, 0);
+}
+
+/* The byte of a place: id, MEMPOOL_ID_CACHED, 0 also where no block can begin. */
+unsigned int mp_track_look(struct mempool *pool, uint64_t offset)
+{
+	_Atomic uint8_t *id = id_at(&pool->track, offset);
+
+	return id ? atomic_load_explicit(id, memory_order_relaxed) : 0;
+}
+
+/* For a block that the caller has: from a cache to a user and back. */
+void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id)
+{
+	atomic_store_explicit(id_at(&pool->track, offset), id, memory_order_relaxed);
 }
 
 /* The kernel has refused it: it is out still. */
@@ -180,6 +196,8 @@ uint64_t mp_track_key(struct mempool *pool, uint64_t offset)
 	unsigned int id = where ? atomic_load_explicit(where, memory_order_acquire) : 0;
 	uint64_t *keys;
 
+	if (id & MEMPOOL_ID_CACHED)
+		return 0;
 	if (id != MP_ID_OTHER)
 		return track->key_of[id];
 	keys = (uint64_t *)atomic_load(&track->keys[offset / MP_CHUNK]);
@@ -191,13 +209,15 @@ uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end)
 {
 	struct mp_track *track = &pool->track;
 	uint64_t unit = UINT64_C(1) << track->shift;
+	unsigned int id;
 
 	while (offset < end) {
 		if (!atomic_load_explicit(&track->used[offset / MP_CHUNK], memory_order_relaxed)) {
 			offset = (offset / MP_CHUNK + 1) * MP_CHUNK;
 			continue;
 		}
-		if (atomic_load_explicit(&track->ids[offset >> track->shift], memory_order_relaxed))
+		id = atomic_load_explicit(&track->ids[offset >> track->shift], memory_order_relaxed);
+		if (id && !(id & MEMPOOL_ID_CACHED))
 			return offset;
 		offset += unit;
 	}

@@ -1,0 +1,736 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Thread caches, over the in-process device, whose commands are counted: what is
+ * counted, who gets what back when, and that errors stay errors.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "internal.h"
+
+#define MIB	(1u << 20)
+
+/* ---- a session whose commands are counted ------------------------------------ */
+
+static const struct mp_device_ops *real_ops;
+static atomic_uint commands;
+
+static int counted_ioctl(struct mp_device *dev, unsigned long cmd, void *arg)
+{
+	atomic_fetch_add(&commands, 1);
+	return real_ops->ioctl(dev, cmd, arg);
+}
+
+static int open_counted(struct mempool **pool, const struct mempool_options *opts)
+{
+	static const struct mempool_options defaults = MEMPOOL_OPTIONS_INIT;
+	static struct mp_device_ops ops;
+	struct mp_device dev;
+	int ret = mp_device_open(&dev, "memfd:64M", false);
+
+	if (ret)
+		return ret;
+	real_ops = dev.ops;
+	ops = *dev.ops;
+	ops.ioctl = counted_ioctl;
+	dev.ops = &ops;
+	return mp_open_on(pool, &dev, opts ? opts : &defaults);
+}
+
+static struct mempool_stats stats_of(struct mempool *pool)
+{
+	struct mempool_stats stats;
+
+	memset(&stats, 0xff, sizeof(stats));
+	mempool_get_stats(pool, &stats, sizeof(stats));
+	return stats;
+}
+
+/* Bytes that the device counts as held: those in caches too. */
+static uint64_t held_bytes(struct mempool *pool)
+{
+	struct mempool_session_stats stats = { 0 };
+
+	mp_ioctl(pool, MEMPOOL_IOC_STATS, &stats);
+	return stats.current_bytes;
+}
+
+static uint32_t next(uint32_t *seed)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	return *seed >> 8;
+}
+
+FIXTURE(cache) {
+	struct mempool *pool;
+	struct mempool_options opts;
+};
+
+FIXTURE_SETUP(cache)
+{
+	self->opts = (struct mempool_options) MEMPOOL_OPTIONS_INIT;
+	self->opts.cache_bytes = 2 * MIB;
+	ASSERT_EQ(0, open_counted(&self->pool, &self->opts));
+}
+
+FIXTURE_TEARDOWN(cache)
+{
+	mempool_close(self->pool);
+}
+
+/* ---- no commands in the steady state ----------------------------------------- */
+
+TEST_F(cache, a_warm_pair_sends_no_command)
+{
+	unsigned int before, i;
+
+	mempool_release(self->pool, mempool_alloc(self->pool, 4096));
+	before = commands;
+	for (i = 0; i < 1000; i++)
+		ASSERT_EQ(0, mempool_release(self->pool, mempool_alloc(self->pool, 4000)));
+	EXPECT_EQ(before, commands);
+}
+
+TEST_F(cache, a_warm_burst_sends_no_command)
+{
+	unsigned int before = 0, i, round;
+	void *ptrs[64];
+
+	for (round = 0; round < 20; round++) {
+		if (round == 15)
+			before = commands;
+		for (i = 0; i < 64; i++)
+			ptrs[i] = mempool_alloc(self->pool, 1024);
+		for (i = 0; i < 64; i++)
+			ASSERT_EQ(0, mempool_release(self->pool, ptrs[i]));
+	}
+	EXPECT_EQ(before, commands);
+}
+
+TEST_F(cache, a_warm_inline_pair_sends_no_command)
+{
+	unsigned int before, i;
+
+	mempool_release_inline(self->pool, mempool_alloc_inline(self->pool, 4096));
+	before = commands;
+	for (i = 0; i < 1000; i++)
+		ASSERT_EQ(0, mempool_release_inline(self->pool,
+						    mempool_alloc_inline(self->pool, 4000)));
+	EXPECT_EQ(before, commands);
+	EXPECT_EQ(1001, stats_of(self->pool).total_allocations);
+}
+
+TEST_F(cache, a_warm_pair_of_exact_sizes_sends_no_command)
+{
+	struct mempool_option_tier tier = { UINT64_MAX, 1 };
+	struct mempool *pool;
+	unsigned int before, i;
+
+	self->opts.tiers = &tier;
+	self->opts.nr_tiers = 1;
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	mempool_release(pool, mempool_alloc(pool, 1001));
+	before = commands;
+	for (i = 0; i < 100; i++)
+		ASSERT_EQ(0, mempool_release(pool, mempool_alloc(pool, 1001)));
+	EXPECT_EQ(before, commands);
+	EXPECT_EQ(1001, mempool_usable_size(pool, mempool_alloc(pool, 1001)));
+	mempool_close(pool);
+}
+
+TEST_F(cache, with_caches_off_each_call_is_a_command)
+{
+	struct mempool *pool;
+	unsigned int before;
+
+	self->opts.cache_bytes = 0;
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	mempool_release(pool, mempool_alloc(pool, 1000));
+	before = commands;
+	mempool_release(pool, mempool_alloc(pool, 1000));
+	EXPECT_EQ(before + 2, commands);
+	mempool_close(pool);
+}
+
+TEST_F(cache, a_negative_size_of_caches_is_refused)
+{
+	struct mempool *pool;
+
+	self->opts.cache_bytes = -2;
+	EXPECT_EQ(-EINVAL, open_counted(&pool, &self->opts));
+}
+
+/* ---- buckets ----------------------------------------------------------------- */
+
+TEST_F(cache, every_size_gets_its_bucket_twice)
+{
+	size_t size, round;
+	void *ptr;
+
+	for (round = 0; round < 2; round++)
+		for (size = 1; size < 130000; size += 97) {
+			ptr = mempool_alloc(self->pool, size);
+			ASSERT_NE(NULL, ptr);
+			ASSERT_EQ(mempool_round_to_bucket(self->pool, size),
+				  mempool_usable_size(self->pool, ptr));
+			ASSERT_EQ(0, mempool_release(self->pool, ptr));
+		}
+}
+
+TEST_F(cache, tiers_whose_borders_lie_within_a_unit_are_kept_apart)
+{
+	struct mempool_option_tier tiers[2] = { { 5000, 1024 }, { UINT64_MAX, 4096 } };
+	struct mempool *pool;
+	size_t size, round;
+	void *ptr;
+
+	self->opts.tiers = tiers;
+	self->opts.nr_tiers = 2;
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	for (round = 0; round < 2; round++)
+		for (size = 4000; size < 9000; size++) {
+			ptr = mempool_alloc(pool, size);
+			ASSERT_EQ(mempool_round_to_bucket(pool, size),
+				  mempool_usable_size(pool, ptr));
+			ASSERT_EQ(0, mempool_release(pool, ptr));
+		}
+	mempool_close(pool);
+}
+
+TEST_F(cache, more_buckets_than_ids_work)
+{
+	struct mempool_option_tier tier = { UINT64_MAX, 64 };
+	struct mempool *pool;
+	void *ptrs[300];
+	int i;
+
+	self->opts.tiers = &tier;
+	self->opts.nr_tiers = 1;
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	for (i = 0; i < 300; i++)
+		ptrs[i] = mempool_alloc(pool, 64 + 64 * i);
+	for (i = 0; i < 300; i++)
+		EXPECT_EQ(64 + 64 * i, mempool_usable_size(pool, ptrs[i]));
+	for (i = 0; i < 300; i++)
+		EXPECT_EQ(0, mempool_release(pool, ptrs[i]));
+	EXPECT_EQ(300, stats_of(pool).releases);
+	EXPECT_EQ(0, stats_of(pool).currently_allocated);
+	mempool_close(pool);
+}
+
+/* ---- statistics -------------------------------------------------------------- */
+
+TEST_F(cache, one_threads_statistics_are_exact)
+{
+	uint64_t allocs = 0, releases = 0, current = 0, peak = 0;
+	struct { void *ptr; size_t size; } live[200] = { 0 };
+	uint32_t seed = 1, i, step;
+	struct mempool_stats stats;
+
+	for (step = 0; step < 50000; step++) {
+		i = next(&seed) % 200;
+		if (live[i].ptr) {
+			ASSERT_EQ(0, mempool_release(self->pool, live[i].ptr));
+			releases++;
+			current -= live[i].size;
+			live[i].ptr = NULL;
+			continue;
+		}
+		live[i].size = 1 + next(&seed) % (step % 100 ? 30000 : 1500000);
+		live[i].ptr = mempool_alloc(self->pool, live[i].size);
+		if (!live[i].ptr)
+			continue;
+		live[i].size = mempool_round_to_bucket(self->pool, live[i].size);
+		allocs++;
+		current += live[i].size;
+		if (current > peak)
+			peak = current;
+		if (step % 1000)
+			continue;
+		stats = stats_of(self->pool);
+		ASSERT_EQ(allocs, stats.total_allocations);
+		ASSERT_EQ(releases, stats.releases);
+		ASSERT_EQ(allocs - releases, stats.currently_allocated);
+		ASSERT_EQ(current, stats.current_bytes);
+		ASSERT_EQ(peak, stats.peak_bytes);
+	}
+	EXPECT_EQ(0, mempool_flush(self->pool));
+	stats = stats_of(self->pool);
+	EXPECT_EQ(allocs, stats.total_allocations);
+	EXPECT_EQ(allocs, stats.new_allocations + stats.reused_allocations);
+	EXPECT_EQ(peak, stats.peak_bytes);
+	EXPECT_EQ(0, stats.bad_releases);
+}
+
+TEST_F(cache, a_fresh_block_counts_as_new_when_it_is_used)
+{
+	void *ptrs[20];
+	int i;
+
+	for (i = 0; i < 10; i++)
+		mempool_release(self->pool, mempool_alloc(self->pool, 8 * (95 + i)));
+	EXPECT_EQ(1, stats_of(self->pool).new_allocations);
+	EXPECT_EQ(9, stats_of(self->pool).reused_allocations);
+	for (i = 0; i < 20; i++)
+		ptrs[i] = mempool_alloc(self->pool, 800);
+	EXPECT_EQ(20, stats_of(self->pool).new_allocations);
+	EXPECT_EQ(10, stats_of(self->pool).reused_allocations);
+	mempool_release_bulk(self->pool, ptrs, 20);
+}
+
+TEST_F(cache, clear_keeps_the_peak_exact)
+{
+	int i;
+
+	for (i = 0; i < 10; i++)
+		ASSERT_NE(NULL, mempool_alloc(self->pool, 1024));
+	ASSERT_EQ(0, mempool_clear(self->pool));
+	EXPECT_EQ(0, stats_of(self->pool).owned_bytes);
+	for (i = 0; i < 10; i++)
+		ASSERT_NE(NULL, mempool_alloc(self->pool, 1024));
+	EXPECT_EQ(10240, stats_of(self->pool).peak_bytes);
+	EXPECT_EQ(10240, stats_of(self->pool).current_bytes);
+}
+
+/* ---- bad releases ------------------------------------------------------------ */
+
+TEST_F(cache, a_second_release_is_enoent)
+{
+	void *ptr = mempool_alloc(self->pool, 1000);
+
+	ASSERT_EQ(0, mempool_release(self->pool, ptr));
+	EXPECT_EQ(-ENOENT, mempool_release(self->pool, ptr));
+	EXPECT_EQ(-ENOENT, mempool_release_inline(self->pool, ptr));
+	EXPECT_EQ(2, stats_of(self->pool).bad_releases);
+	EXPECT_EQ(1, stats_of(self->pool).releases);
+}
+
+TEST_F(cache, a_second_release_in_bulk_is_enoent)
+{
+	void *ptr = mempool_alloc(self->pool, 1000), *ptrs[3] = { ptr, ptr, NULL };
+
+	EXPECT_EQ(-ENOENT, mempool_release_bulk(self->pool, ptrs, 3));
+}
+
+TEST_F(cache, interior_and_misaligned_pointers_are_einval)
+{
+	char *ptr = mempool_alloc(self->pool, 5000);
+
+	EXPECT_EQ(-EINVAL, mempool_release(self->pool, ptr + 1024));
+	EXPECT_EQ(-EINVAL, mempool_release(self->pool, ptr + 1));
+	EXPECT_EQ(-EINVAL, mempool_release_inline(self->pool, ptr + 64));
+	EXPECT_EQ(3, stats_of(self->pool).bad_releases);
+	EXPECT_EQ(0, mempool_release(self->pool, ptr));
+}
+
+TEST_F(cache, pointers_from_elsewhere_are_einval)
+{
+	int local;
+
+	EXPECT_EQ(-EINVAL, mempool_release(self->pool, &local));
+	mempool_release(self->pool, mempool_alloc(self->pool, 1000));
+	EXPECT_EQ(-EINVAL, mempool_release_inline(self->pool, &local));
+	EXPECT_EQ(0, mempool_release_inline(self->pool, NULL));
+}
+
+TEST_F(cache, a_block_in_a_cache_has_no_usable_size)
+{
+	void *ptr = mempool_alloc(self->pool, 1000);
+
+	ASSERT_EQ(1024, mempool_usable_size(self->pool, ptr));
+	ASSERT_EQ(0, mempool_release(self->pool, ptr));
+	EXPECT_EQ(0, mempool_usable_size(self->pool, ptr));
+}
+
+TEST_F(cache, sizes_0_and_too_large_are_errors_when_warm)
+{
+	mempool_release(self->pool, mempool_alloc(self->pool, 1000));
+	errno = 0;
+	EXPECT_EQ(NULL, mempool_alloc_inline(self->pool, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(NULL, mempool_alloc_inline(self->pool, SIZE_MAX));
+	EXPECT_EQ(EOVERFLOW, errno);
+}
+
+/* ---- bounds, and giving back ------------------------------------------------- */
+
+TEST_F(cache, keeps_no_more_than_it_may)
+{
+	static const size_t sizes[] = { 1024, 4096, 10240, 20480, 102400, 512000, 1024000 };
+	void *ptrs[40];
+	unsigned int i, j, nr;
+
+	for (i = 0; i < 7; i++) {
+		nr = sizes[i] > 100000 ? 10 : 40;
+		for (j = 0; j < nr; j++) {
+			ptrs[j] = mempool_alloc(self->pool, sizes[i]);
+			ASSERT_NE(NULL, ptrs[j]);
+		}
+		for (j = 0; j < nr; j++)
+			ASSERT_EQ(0, mempool_release(self->pool, ptrs[j]));
+	}
+	/* This thread's share and the depot's. */
+	EXPECT_GE(4 * MIB, held_bytes(self->pool));
+	EXPECT_LT(0, held_bytes(self->pool));
+	EXPECT_EQ(0, stats_of(self->pool).current_bytes);
+}
+
+TEST_F(cache, flush_gives_all_back)
+{
+	mempool_release(self->pool, mempool_alloc(self->pool, 1000));
+	ASSERT_LT(0, held_bytes(self->pool));
+	EXPECT_EQ(0, mempool_flush(self->pool));
+	EXPECT_EQ(0, held_bytes(self->pool));
+}
+
+TEST_F(cache, trim_gives_the_chunks_back)
+{
+	mempool_release(self->pool, mempool_alloc(self->pool, 1000));
+	EXPECT_EQ(0, mempool_trim(self->pool));
+	EXPECT_EQ(0, stats_of(self->pool).owned_bytes);
+}
+
+TEST_F(cache, memory_in_caches_is_no_reason_for_enomem)
+{
+	void *ptrs[64], *small[512];
+	unsigned int i, nr;
+
+	ASSERT_EQ(0, mempool_alloc_bulk(self->pool, 4096, small, 512));
+	for (nr = 0; nr < 64; nr++) {
+		ptrs[nr] = mempool_alloc(self->pool, 2000000);
+		if (!ptrs[nr])
+			break;
+	}
+	ASSERT_LT(20, nr);
+	/* 2 MiB of small blocks, most of them now in the cache. */
+	ASSERT_EQ(0, mempool_release_bulk(self->pool, small, 512));
+	EXPECT_NE(NULL, mempool_alloc(self->pool, 1500000));
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, mempool_release(self->pool, ptrs[i]));
+}
+
+TEST_F(cache, bulk_is_all_or_nothing)
+{
+	void **ptrs = calloc(100000, sizeof(*ptrs));
+
+	EXPECT_EQ(-ENOMEM, mempool_alloc_bulk(self->pool, 1024, ptrs, 100000));
+	EXPECT_EQ(0, stats_of(self->pool).currently_allocated);
+	EXPECT_EQ(0, mempool_alloc_bulk(self->pool, 1024, ptrs, 10000));
+	EXPECT_EQ(10000, stats_of(self->pool).currently_allocated);
+	EXPECT_EQ(0, mempool_release_bulk(self->pool, ptrs, 10000));
+	free(ptrs);
+}
+
+/* ---- threads ----------------------------------------------------------------- */
+
+struct job {
+	struct mempool *pool;
+	pthread_barrier_t *barrier;
+	atomic_uintptr_t *ring;
+	atomic_uint *wrong;
+	unsigned int nr;
+	uint32_t seed;
+};
+
+static void *use_a_little(void *arg)
+{
+	struct job *job = arg;
+	void *a = mempool_alloc(job->pool, 1000), *b = mempool_alloc(job->pool, 20000);
+
+	if (mempool_release(job->pool, a) || mempool_release(job->pool, b))
+		atomic_fetch_add(job->wrong, 1);
+	return NULL;
+}
+
+TEST_F(cache, threads_one_after_another_leave_nothing)
+{
+	atomic_uint wrong = 0;
+	struct job job = { .pool = self->pool, .wrong = &wrong };
+	pthread_t thread;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		ASSERT_EQ(0, pthread_create(&thread, NULL, use_a_little, &job));
+		pthread_join(thread, NULL);
+	}
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(0, held_bytes(self->pool));
+	EXPECT_EQ(2000, stats_of(self->pool).total_allocations);
+	EXPECT_EQ(2000, stats_of(self->pool).releases);
+}
+
+#define RING	64
+
+static void *produce(void *arg)
+{
+	struct job *job = arg;
+	unsigned int i;
+	uintptr_t none;
+	uint32_t *ptr;
+
+	for (i = 0; i < job->nr; i++) {
+		ptr = mempool_alloc(job->pool, 4096);
+		if (!ptr) {
+			atomic_fetch_add(job->wrong, 1);
+			break;
+		}
+		ptr[0] = ptr[1023] = i;
+		do
+			none = 0;
+		while (!atomic_compare_exchange_weak(&job->ring[i % RING], &none, (uintptr_t)ptr) &&
+		       !sched_yield());
+	}
+	return NULL;
+}
+
+static void *consume(void *arg)
+{
+	struct job *job = arg;
+	unsigned int i;
+	uint32_t *ptr;
+
+	for (i = 0; i < job->nr; i++) {
+		while (!(ptr = (uint32_t *)atomic_exchange(&job->ring[i % RING], 0)))
+			sched_yield();
+		if (ptr[0] != i || ptr[1023] != i || mempool_release(job->pool, ptr))
+			atomic_fetch_add(job->wrong, 1);
+	}
+	return NULL;
+}
+
+TEST_F(cache, blocks_that_change_threads_come_back_through_the_depot)
+{
+	static atomic_uintptr_t ring[RING];
+	atomic_uint wrong = 0;
+	struct job job = { .pool = self->pool, .ring = ring, .wrong = &wrong, .nr = 20000 };
+	struct mempool_stats stats;
+	unsigned int before;
+	pthread_t a, b;
+
+	before = commands;
+	pthread_create(&a, NULL, produce, &job);
+	pthread_create(&b, NULL, consume, &job);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+	EXPECT_EQ(0, wrong);
+	EXPECT_GT(before + 200, commands);
+	stats = stats_of(self->pool);
+	EXPECT_EQ(20000, stats.total_allocations);
+	EXPECT_EQ(20000, stats.releases);
+	EXPECT_EQ(0, stats.current_bytes);
+	EXPECT_LE(4096, stats.peak_bytes);
+	EXPECT_EQ(0, stats.bad_releases);
+}
+
+static void *churn(void *arg)
+{
+	struct job *job = arg;
+	void *live[32] = { NULL };
+	uint32_t i, step, size;
+
+	for (step = 0; step < job->nr; step++) {
+		i = next(&job->seed) % 32;
+		if (live[i]) {
+			memcpy(&size, live[i], 4);
+			if (((char *)live[i])[size - 1] != (char)size)
+				atomic_fetch_add(job->wrong, 1);
+			/* Half of them are released by another thread. */
+			if (step & 1)
+				live[i] = (void *)atomic_exchange(&job->ring[i], (uintptr_t)live[i]);
+			if (live[i] && mempool_release(job->pool, live[i]))
+				atomic_fetch_add(job->wrong, 1);
+		}
+		size = 8 + next(&job->seed) % (step % 64 ? 12000 : 900000);
+		live[i] = mempool_alloc(job->pool, size);
+		if (live[i]) {
+			memcpy(live[i], &size, 4);
+			((char *)live[i])[size - 1] = size;
+		}
+		if (step % 5000 == 4999)
+			mempool_trim(job->pool);
+	}
+	for (i = 0; i < 32; i++)
+		if (live[i] && mempool_release(job->pool, live[i]))
+			atomic_fetch_add(job->wrong, 1);
+	return NULL;
+}
+
+TEST_F(cache, many_threads_keep_their_marks_and_the_books)
+{
+	static atomic_uintptr_t ring[32];
+	atomic_uint wrong = 0;
+	struct job jobs[4];
+	struct mempool_stats stats;
+	pthread_t threads[4];
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		jobs[i] = (struct job) { .pool = self->pool, .ring = ring, .wrong = &wrong,
+					 .nr = 20000, .seed = i + 1 };
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, churn, &jobs[i]));
+	}
+	for (i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	for (i = 0; i < 32; i++)
+		EXPECT_EQ(0, mempool_release(self->pool, (void *)atomic_load(&ring[i])));
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(0, mempool_flush(self->pool));
+	stats = stats_of(self->pool);
+	EXPECT_EQ(stats.total_allocations, stats.releases);
+	EXPECT_EQ(0, stats.bad_releases);
+	EXPECT_EQ(0, held_bytes(self->pool));
+}
+
+static void *fill_and_wait(void *arg)
+{
+	struct job *job = arg;
+	void *ptrs[256];
+
+	mempool_alloc_bulk(job->pool, 4096, ptrs, 256);
+	mempool_release_bulk(job->pool, ptrs, 256);
+	pthread_barrier_wait(job->barrier);
+	pthread_barrier_wait(job->barrier);
+	/* At its next operation. */
+	mempool_release(job->pool, mempool_alloc(job->pool, 4096));
+	pthread_barrier_wait(job->barrier);
+	pthread_barrier_wait(job->barrier);
+	return NULL;
+}
+
+TEST_F(cache, trim_calls_other_threads_blocks_back)
+{
+	pthread_barrier_t barrier;
+	struct job job = { .pool = self->pool, .barrier = &barrier };
+	pthread_t thread;
+	uint64_t held;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	pthread_create(&thread, NULL, fill_and_wait, &job);
+	pthread_barrier_wait(&barrier);
+	ASSERT_EQ(0, mempool_trim(self->pool));
+	held = held_bytes(self->pool);
+	EXPECT_LT(100 * 4096, held);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	EXPECT_GT(20 * 4096, held_bytes(self->pool));
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, held_bytes(self->pool));
+}
+
+static void *outlive(void *arg)
+{
+	struct job *job = arg;
+	struct mempool *other;
+
+	mempool_release(job->pool, mempool_alloc(job->pool, 1000));
+	pthread_barrier_wait(job->barrier);
+	/* The session is closed by the other thread here. */
+	pthread_barrier_wait(job->barrier);
+	if (open_counted(&other, NULL))
+		return (void *)1;
+	if (mempool_release(other, mempool_alloc(other, 1000)))
+		return (void *)2;
+	mempool_close(other);
+	return NULL;
+}
+
+TEST_F(cache, a_thread_outlives_the_session_it_had_a_cache_of)
+{
+	pthread_barrier_t barrier;
+	struct job job = { .barrier = &barrier };
+	pthread_t thread;
+	void *result;
+
+	ASSERT_EQ(0, open_counted(&job.pool, &self->opts));
+	pthread_barrier_init(&barrier, NULL, 2);
+	pthread_create(&thread, NULL, outlive, &job);
+	pthread_barrier_wait(&barrier);
+	mempool_close(job.pool);
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, &result);
+	EXPECT_EQ(NULL, result);
+}
+
+TEST_F(cache, one_thread_uses_many_sessions_in_turn)
+{
+	struct mempool *pools[5];
+	void *ptrs[5];
+	int i, round;
+
+	for (i = 0; i < 5; i++)
+		ASSERT_EQ(0, open_counted(&pools[i], &self->opts));
+	for (round = 0; round < 100; round++) {
+		for (i = 0; i < 5; i++)
+			ptrs[i] = mempool_alloc_inline(pools[i], 1000 + 1000 * i);
+		for (i = 0; i < 5; i++)
+			ASSERT_EQ(-EINVAL, mempool_release_inline(pools[i], ptrs[(i + 1) % 5]));
+		for (i = 0; i < 5; i++)
+			ASSERT_EQ(0, mempool_release_inline(pools[i], ptrs[i]));
+	}
+	for (i = 0; i < 5; i++) {
+		EXPECT_EQ(100, stats_of(pools[i]).releases);
+		mempool_close(pools[i]);
+	}
+}
+
+TEST(opening_and_closing_again_and_again_keeps_one_cache)
+{
+	struct mempool *pool;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(0, open_counted(&pool, NULL));
+		ASSERT_EQ(0, mempool_release(pool, mempool_alloc(pool, 1000)));
+		mempool_close(pool);
+	}
+}
+
+/* ---- fork -------------------------------------------------------------------- */
+
+static int child(struct mempool *pool, void *ptr)
+{
+	struct mempool *own;
+	void *mine;
+
+	if (mempool_alloc_inline(pool, 1000) || errno != EPERM)
+		return 1;
+	if (mempool_alloc(pool, 1000) || errno != EPERM)
+		return 2;
+	if (mempool_release_inline(pool, ptr) != -EPERM || mempool_release(pool, ptr) != -EPERM)
+		return 3;
+	if (mempool_flush(pool) != -EPERM || mempool_usable_size(pool, ptr) != 1024)
+		return 4;
+	if (open_counted(&own, NULL))
+		return 5;
+	mine = mempool_alloc_inline(own, 1000);
+	if (!mine || mempool_release_inline(own, mine))
+		return 6;
+	mempool_close(own);
+	mempool_close(pool);
+	return 0;
+}
+
+TEST_F(cache, a_child_is_refused_and_has_caches_of_its_own)
+{
+	void *ptr = mempool_alloc(self->pool, 1000);
+	int status;
+	pid_t pid;
+
+	mempool_release(self->pool, mempool_alloc(self->pool, 1000));
+	pid = fork();
+	if (!pid)
+		_exit(child(self->pool, ptr));
+	waitpid(pid, &status, 0);
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, mempool_release(self->pool, ptr));
+	EXPECT_EQ(0, stats_of(self->pool).bad_releases);
+}
+
+TEST_HARNESS_MAIN
