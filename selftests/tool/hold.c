@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
  * hold BYTES COUNT [POOL SIZE BLOCKS ISSUED]: hold so many blocks, and blocks of a
- * named pool, until killed. Says "ready" once it does.
+ * named pool, until killed. Says "ready" once it does and the module has been told
+ * what the thread's cache has served.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,9 @@ int main(int argc, char **argv)
 		err = hold_pool(pool, argv + 3);
 	if (err)
 		return die("named pool", -err);
+	err = mempool_flush(pool);
+	if (err)
+		return die("mempool_flush", -err);
 	puts("ready");
 	fflush(stdout);
 	for (;;)
