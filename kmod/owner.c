@@ -60,7 +60,7 @@ void mp_user_put(struct mp_user *user)
 		return;
 	mutex_lock(&mp_users_lock);
 	if (!--user->ref) {
-		WARN_ON_ONCE(user->chunks);
+		WARN_ON_ONCE(user->chunks || user->sessions);
 		list_del(&user->list);
 		kfree(user);
 	}

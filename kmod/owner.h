@@ -7,7 +7,7 @@
  * to it any more: a chunk that was given back pinned stays charged to the giver,
  * whose owner structure lives as long as such a chunk does.
  *
- * All counts are protected by the arena's lock.
+ * Counts of chunks are protected by the arena's lock.
  */
 #ifndef MP_OWNER_H
 #define MP_OWNER_H
@@ -22,12 +22,14 @@
  * @uid: in the initial user namespace; immutable
  * @ref: sessions and pools of this user; the last put frees, under the list's lock
  * @chunks: chunks charged, arena lock
+ * @sessions: open ones, lock of the list of sessions
  */
 struct mp_user {
 	struct list_head list;
 	kuid_t uid;
 	unsigned int ref;
 	unsigned long chunks;
+	unsigned long sessions;
 };
 
 enum mp_owner_kind {

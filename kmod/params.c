@@ -36,7 +36,7 @@ MODULE_PARM_DESC(user_limit, "most that all sessions and named pools of a user m
 
 static char *max_sessions = "1024";
 module_param(max_sessions, charp, 0444);
-MODULE_PARM_DESC(max_sessions, "most sessions open at a time (default 1024)");
+MODULE_PARM_DESC(max_sessions, "most sessions open at a time; a user gets as many as he leaves for others (default 1024)");
 
 static char *spare = "0";
 module_param(spare, charp, 0444);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* Session: lifetime, options and figures. See session.h. */
 
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
@@ -34,16 +35,31 @@ static void mp_session_free(struct mp_owner *owner)
 	kfree(s);
 }
 
+/*
+ * A user may have as many sessions as would be left for others: half of them when
+ * alone, and whatever one user does, another gets some. CAP_SYS_RESOURCE may have
+ * all.
+ */
+static bool mp_user_may_have_another(const struct mp_user *user)
+{
+	unsigned long left = mp_session_defaults.max_sessions - mp_nr_sessions;
+
+	lockdep_assert_held(&mp_sessions_lock);
+	return left && (user->sessions < left || capable(CAP_SYS_RESOURCE));
+}
+
 static int mp_session_enlist(struct mp_session *s)
 {
+	struct mp_user *user = s->owner.user;
 	int err = 0;
 
 	mutex_lock(&mp_sessions_lock);
-	if (mp_nr_sessions >= mp_session_defaults.max_sessions) {
-		err = -ENFILE;
-	} else {
+	if (mp_user_may_have_another(user)) {
+		user->sessions++;
 		mp_nr_sessions++;
 		list_add_tail(&s->list, &mp_sessions);
+	} else {
+		err = -ENFILE;
 	}
 	mutex_unlock(&mp_sessions_lock);
 	return err;
@@ -129,6 +145,7 @@ static void mp_session_delist(struct mp_session *s)
 
 	mutex_lock(&mp_sessions_lock);
 	list_del(&s->list);
+	s->owner.user->sessions--;
 	mp_nr_sessions--;
 	mp_session_read_stats(s, &stats);
 	mp_add_counters(&mp_closed, &stats);

@@ -439,4 +439,59 @@ TEST_F(module_without_limits, peak_tells_the_most_in_use)
 	EXPECT_EQ(MP_CHUNKS, mp_sysfs("chunks_peak"));
 }
 
+FIXTURE(module_with_8_sessions) {
+	int fd[9], n;
+};
+
+FIXTURE_SETUP(module_with_8_sessions)
+{
+	ASSERT_EQ(0, mp_require(MP_RESERVE " max_sessions=8"));
+	ASSERT_EQ(0, mp_sysfs_wait("sessions", 0));
+	self->n = 0;
+}
+
+FIXTURE_TEARDOWN(module_with_8_sessions)
+{
+	while (self->n)
+		close(self->fd[--self->n]);
+	EXPECT_TRUE(mp_settled());
+}
+
+/* How many sessions the user gets before he is refused with ENFILE; else -1. */
+static int open_as_many(FIXTURE_DATA(module_with_8_sessions) *self, uid_t uid)
+{
+	int fd, before = self->n;
+
+	while (self->n < 9) {
+		fd = mp_open_as(uid, O_RDWR);
+		if (fd < 0)
+			return fd == -ENFILE ? self->n - before : -1;
+		self->fd[self->n++] = fd;
+	}
+	return -1;
+}
+
+TEST_F(module_with_8_sessions, a_user_alone_gets_half)
+{
+	EXPECT_EQ(4, open_as_many(self, MP_USER_A));
+}
+
+TEST_F(module_with_8_sessions, a_user_leaves_half_to_the_next)
+{
+	ASSERT_EQ(4, open_as_many(self, MP_USER_A));
+	EXPECT_EQ(2, open_as_many(self, MP_USER_B));
+}
+
+TEST_F(module_with_8_sessions, root_gets_all)
+{
+	EXPECT_EQ(8, open_as_many(self, 0));
+}
+
+TEST_F(module_with_8_sessions, a_session_that_ends_makes_room_for_its_user)
+{
+	ASSERT_EQ(4, open_as_many(self, MP_USER_A));
+	close(self->fd[--self->n]);
+	EXPECT_EQ(1, open_as_many(self, MP_USER_A));
+}
+
 TEST_HARNESS_MAIN

@@ -63,7 +63,8 @@
  * EINTR     a fatal signal arrived while waiting for memory
  * ========  ===================================================================
  *
- * open() adds: ENFILE, the module's max_sessions are open.
+ * open() adds: ENFILE, the module's max_sessions are open, or the user has as
+ * many as are left and no CAP_SYS_RESOURCE.
  *
  * mmap() adds: EINVAL for a private mapping or a range outside the offset
  * space, EACCES for an executable one or, without write permission of the
