@@ -19,14 +19,17 @@
 #include "session.h"
 
 #define MP_SUB_BATCH	32		/* offsets or tokens copied in at a time */
+#define MP_FEW		8		/* blocks that need no allocation to be reserved */
 
 /**
  * struct mp_call - one command under way
  * @s: the session
  * @arg: its structure, from the user and back
- * @reserved: what is to be published or undone: tickets or tokens
+ * @reserved: what is to be published or undone: tickets or tokens; in @few, or
+ *	allocated, or NULL
  * @nr: how many; 0: nothing is
  * @serial: of the block pool's handle
+ * @few: for up to MP_FEW of them
  */
 struct mp_call {
 	struct mp_session *s;
@@ -49,12 +52,35 @@ struct mp_call {
 	void *reserved;
 	u32 nr;
 	u64 serial;
+	union {
+		struct {
+			struct mp_ticket tickets[MP_FEW];
+			struct mempool_block blocks[MP_FEW];
+		};
+		struct mempool_token tokens[MP_FEW];
+	} few;
 };
 
 /* Whole elements that could be copied in, up to the first that faults. */
 static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
 {
 	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
+}
+
+/* Room for what is reserved: it costs a command of one block no allocation. */
+static void *mp_reserve(struct mp_call *call, u32 nr, size_t size)
+{
+	if (nr <= MP_FEW)
+		call->reserved = &call->few;
+	else
+		call->reserved = kvmalloc_array(nr, size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return call->reserved;
+}
+
+static void mp_unreserve(struct mp_call *call)
+{
+	if (call->reserved != &call->few)
+		kvfree(call->reserved);
 }
 
 /* ---- session ---- */
@@ -86,7 +112,6 @@ static int mp_ioc_trim(struct mp_call *call)
 
 /* ---- buckets ---- */
 
-/* Room for tickets and for what the user is told, on one allocation. */
 static int mp_ioc_alloc(struct mp_call *call)
 {
 	struct mempool_alloc *alloc = &call->arg.alloc;
@@ -96,11 +121,9 @@ static int mp_ioc_alloc(struct mp_call *call)
 	err = mp_check_alloc(alloc);
 	if (err)
 		return err;
-	call->reserved = kvmalloc_array(alloc->count,
-					sizeof(*blocks) + sizeof(struct mp_ticket),
-					GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!call->reserved)
+	if (!mp_reserve(call, alloc->count, sizeof(*blocks) + sizeof(struct mp_ticket)))
 		return -ENOMEM;
+	/* What the user is told follows the tickets. */
 	blocks = call->reserved + alloc->count * sizeof(struct mp_ticket);
 	err = mp_session_alloc(call->s, alloc, call->reserved, blocks, &call->nr);
 	if (err)
@@ -119,7 +142,7 @@ static void mp_ioc_alloc_finish(struct mp_call *call, bool told)
 		mp_session_publish(call->s, call->reserved, call->nr, count);
 	else if (call->nr)
 		mp_session_abort(call->s, call->reserved, call->nr);
-	kvfree(call->reserved);
+	mp_unreserve(call);
 }
 
 static int mp_release_offsets(struct mp_session *s, struct mempool_release *release)
@@ -223,10 +246,9 @@ static int mp_ioc_get(struct mp_call *call)
 	err = mp_begin_batch(batch);
 	if (err)
 		return err;
-	tokens = kvmalloc_array(batch->count, sizeof(*tokens), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	tokens = mp_reserve(call, batch->count, sizeof(*tokens));
 	if (!tokens)
 		return -ENOMEM;
-	call->reserved = tokens;
 	err = mp_pool_get(call->s, batch->pool, tokens, batch->count, &call->nr,
 			  &call->serial);
 	if (err)
@@ -242,7 +264,7 @@ static void mp_ioc_get_finish(struct mp_call *call, bool told)
 	if (!told && call->nr)
 		mp_pool_unget(call->s, call->arg.batch.pool, call->serial, call->reserved,
 			      call->nr);
-	kvfree(call->reserved);
+	mp_unreserve(call);
 }
 
 typedef int mp_tokens_fn(struct mp_session *s, struct mempool_pool_batch *batch,
@@ -388,13 +410,24 @@ static const struct mp_command *mp_find_command(unsigned int cmd)
 	return command;
 }
 
+/* Not @few, which is written before it is read, nor @arg, which mp_copy_in() is for. */
+static void mp_call_init(struct mp_call *call, struct mp_session *s)
+{
+	call->s = s;
+	call->reserved = NULL;
+	call->nr = 0;
+	call->serial = 0;
+}
+
 static int mp_copy_in(struct mp_call *call, const struct mp_command *command,
 		      unsigned int cmd, const void __user *user)
 {
 	if (_IOC_SIZE(cmd) < command->min_size)
 		return -EINVAL;
-	if (!(_IOC_DIR(cmd) & _IOC_WRITE))
+	if (!(_IOC_DIR(cmd) & _IOC_WRITE)) {
+		memset(&call->arg, 0, command->size);
 		return 0;
+	}
 	return copy_struct_from_user(&call->arg, command->size, user, _IOC_SIZE(cmd));
 }
 
@@ -403,11 +436,11 @@ static int mp_copy_out(const struct mp_call *call, const struct mp_command *comm
 		       unsigned int cmd, void __user *user)
 {
 	unsigned int size = min(_IOC_SIZE(cmd), command->size);
+	unsigned int rest = _IOC_SIZE(cmd) - size;
 
 	if (!(_IOC_DIR(cmd) & _IOC_READ))
 		return 0;
-	if (copy_to_user(user, &call->arg, size) ||
-	    clear_user(user + size, _IOC_SIZE(cmd) - size))
+	if (copy_to_user(user, &call->arg, size) || (rest && clear_user(user + size, rest)))
 		return -EFAULT;
 	return 0;
 }
@@ -424,14 +457,15 @@ static int mp_copy_out(const struct mp_call *call, const struct mp_command *comm
 long mp_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	const struct mp_command *command = mp_find_command(cmd);
-	struct mp_call call = { .s = file->private_data };
 	void __user *user = (void __user *)arg;
 	int err, copy_err = 0;
+	struct mp_call call;
 
 	if (!command)
 		return -ENOTTY;
 	if (command->changes_state && !(file->f_mode & FMODE_WRITE))
 		return -EBADF;
+	mp_call_init(&call, file->private_data);
 	err = mp_copy_in(&call, command, cmd, user);
 	if (err)
 		return err;
