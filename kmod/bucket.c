@@ -293,6 +293,17 @@ int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, struct mp_ticket 
 	return 0;
 }
 
+int mp_buckets_take_another(struct mp_buckets *b, const struct mp_ticket *like,
+			    struct mp_ticket *ticket)
+{
+	struct mp_bucket *bucket = like->slab->bucket;
+
+	if (bucket->nr_issued == bucket->nr_blocks)
+		return -ENOSPC;
+	take_block(b, usable(bucket), ticket);
+	return 0;
+}
+
 void mp_buckets_publish(struct mp_buckets *b, const struct mp_ticket *ticket, bool count)
 {
 	struct mp_bucket_counts *c = &b->counts;

@@ -96,6 +96,14 @@ int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, struct mp_ticket 
 		    u64 *pages);
 
 /*
+ * Reserves another block of the bucket that @like is of, reserved and not yet
+ * published: its size need not be rounded and looked up again. 0, or -ENOSPC when
+ * the bucket has none free: mp_buckets_take() makes some.
+ */
+int mp_buckets_take_another(struct mp_buckets *b, const struct mp_ticket *like,
+			    struct mp_ticket *ticket);
+
+/*
  * The block is the user's now. @count: it counts as an allocation (no: it goes
  * into a cache in user space, which claims later).
  */

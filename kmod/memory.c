@@ -315,7 +315,10 @@ int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 	if (err)
 		return err;
 	while (nr < req->count) {
-		err = mp_session_take(s, req->size, flags, &tickets[nr]);
+		err = nr ? mp_buckets_take_another(&s->buckets, &tickets[nr - 1], &tickets[nr]) :
+			   -ENOSPC;
+		if (err)
+			err = mp_session_take(s, req->size, flags, &tickets[nr]);
 		if (err)
 			break;
 		mp_describe_block(s, &tickets[nr], &blocks[nr]);

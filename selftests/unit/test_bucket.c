@@ -154,6 +154,33 @@ static void model_take(struct model *m, bool scarce)
 	m->pending[m->nr_pending++] = b;
 }
 
+/* Like one that was taken and not published; allocates nothing, or has none. */
+static void model_take_another(struct model *m)
+{
+	const struct block *like = &m->pending[m->nr_pending ? random_below(m->nr_pending) : 0];
+	unsigned long calls = memory.calls;
+	const struct mp_bucket *bucket;
+	struct block b;
+	bool full;
+	int err;
+
+	if (!m->nr_pending || m->nr_pending == ARRAY_SIZE(m->pending) ||
+	    m->nr_live + m->nr_pending + 1 >= MOST)
+		return;
+	bucket = like->ticket.slab->bucket;
+	full = bucket->nr_issued == bucket->nr_blocks;
+	err = mp_buckets_take_another(&m->s.buckets, &like->ticket, &b.ticket);
+	CHECK(err == (full ? -ENOSPC : 0) && memory.calls == calls);
+	if (err)
+		return;
+	CHECK(b.ticket.slab->bucket == bucket);
+	b.offset = mp_slab_offset(b.ticket.slab, b.ticket.index);
+	b.size = like->size;
+	mark(m, b.offset, b.size, true);
+	check_block(m, &b, 0);
+	m->pending[m->nr_pending++] = b;
+}
+
 /* The user gets a block taken earlier, or, sometimes, never hears of it. */
 static void model_settle(struct model *m)
 {
@@ -276,8 +303,11 @@ static void model_give_all(struct model *m)
 static void model_step(struct model *m, bool scarce)
 {
 	switch (random_below(400)) {
-	case 0 ... 149:
+	case 0 ... 129:
 		model_take(m, scarce);
+		break;
+	case 130 ... 149:
+		model_take_another(m);
 		break;
 	case 150 ... 259:
 		model_settle(m);
