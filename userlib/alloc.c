@@ -108,6 +108,9 @@ static int settle(struct mempool *pool, const struct mempool_block *block, uint6
 	if (ret)
 		return ret;
 	ret = mp_populate(pool, region, block->offset, key >> 1, block->tenure);
+	if (!ret && pool->checked)
+		ret = mp_checked_settled(pool, block, key >> 1,
+					 mp_region_at(region, block->offset));
 	if (!ret)
 		ret = mp_track_set(pool, block->offset, mp_track_id(pool, key), key);
 	if (!ret)
@@ -202,12 +205,13 @@ int mp_take(struct mempool *pool, uint64_t key, void **ptrs, unsigned int count)
 }
 
 /* The key of the bucket that serves @size. */
-static int bucket_for(const struct mempool *pool, size_t size, uint64_t *key)
+static int bucket_for(const struct mempool *pool, const struct mp_call *call, size_t size,
+		      uint64_t *key)
 {
 	uint64_t bucket;
 
 	if (mp_inherited(pool))
-		return -EPERM;
+		return mp_refuse(pool, call);
 	if (!size)
 		return -EINVAL;
 	bucket = mp_round(&pool->info, size);
@@ -217,39 +221,56 @@ static int bucket_for(const struct mempool *pool, size_t size, uint64_t *key)
 	return 0;
 }
 
-/* One block past the caches. */
-static void *take_one(struct mempool *pool, uint64_t key)
+/* @count blocks past the caches. */
+static int take(struct mempool *pool, const struct mp_call *call, uint64_t key, size_t size,
+		void **ptrs, unsigned int count)
 {
-	void *ptr;
-	int ret = mp_take(pool, key, &ptr, 1);
+	int ret;
 
-	if (ret)
-		return mp_null(ret);
-	mp_cache_account(pool, key >> 1);
-	return ptr;
+	if (pool->checked)
+		return mp_checked_take(pool, call, key, size, ptrs, count);
+	ret = mp_take(pool, key, ptrs, count);
+	if (!ret)
+		mp_cache_account(pool, (key >> 1) * count);
+	return ret;
 }
 
-static __attribute__((noinline)) void *slow_alloc(struct mempool *pool, size_t size)
+static void *take_one(struct mempool *pool, const struct mp_call *call, uint64_t key, size_t size)
 {
+	void *ptr;
+	int ret = take(pool, call, key, size, &ptr, 1);
+
+	return ret ? mp_null(ret) : ptr;
+}
+
+static __attribute__((noinline)) void *slow_alloc(struct mempool *pool, size_t size,
+						  const char *name, const void *caller)
+{
+	struct mp_call call = { name, caller };
 	uint64_t key;
-	int ret = bucket_for(pool, size, &key);
+	int ret = bucket_for(pool, &call, size, &key);
 
 	if (ret)
 		return mp_null(ret);
-	return pool->cache.bytes ? mp_cache_alloc(pool, key) : take_one(pool, key);
+	if (pool->cache.bytes)
+		return mp_cache_alloc(pool, key);
+	return take_one(pool, &call, key, size);
 }
 
 MEMPOOL_API void *mempool_alloc(struct mempool *pool, size_t size)
 {
 	void *ptr = mempool_try_alloc(pool, size);
 
-	return MEMPOOL_UNLIKELY(!ptr) ? slow_alloc(pool, size) : ptr;
+	return MEMPOOL_UNLIKELY(!ptr) ?
+	       slow_alloc(pool, size, __func__, __builtin_return_address(0)) : ptr;
 }
 
 MEMPOOL_API void *mempool_zalloc(struct mempool *pool, size_t size)
 {
-	void *ptr = mempool_alloc(pool, size);
+	void *ptr = mempool_try_alloc(pool, size);
 
+	if (MEMPOOL_UNLIKELY(!ptr))
+		ptr = slow_alloc(pool, size, __func__, __builtin_return_address(0));
 	return ptr ? memset(ptr, 0, size) : NULL;
 }
 
@@ -260,17 +281,18 @@ MEMPOOL_API void *mempool_zalloc(struct mempool *pool, size_t size)
  */
 MEMPOOL_API void *mempool_aligned_alloc(struct mempool *pool, size_t alignment, size_t size)
 {
+	const struct mp_call *call = MP_CALL(__func__);
 	uint64_t key, stride;
-	int ret = bucket_for(pool, size, &key);
+	int ret = bucket_for(pool, call, size, &key);
 
 	if (ret)
 		return mp_null(ret);
 	if (!alignment || alignment & (alignment - 1) || alignment > pool->info.page_size)
 		return mp_null(-EINVAL);
 	stride = ((key >> 1) + MEMPOOL_BLOCK_ALIGN - 1) & -(uint64_t)MEMPOOL_BLOCK_ALIGN;
-	if (stride % alignment)
+	if (stride % alignment || pool->checked)	/* whose bucket may be another */
 		key |= 1;
-	return take_one(pool, key);
+	return take_one(pool, call, key, size);
 }
 
 /* One after the other out of the caches; a refill is a batch. */
@@ -284,7 +306,7 @@ static int take_each(struct mempool *pool, size_t size, void **ptrs, unsigned in
 		if (MEMPOOL_UNLIKELY(!ptrs[nr])) {
 			int saved = errno;
 
-			ptrs[nr] = slow_alloc(pool, size);
+			ptrs[nr] = slow_alloc(pool, size, "mempool_alloc_bulk", NULL);
 			err = errno;
 			errno = saved;
 			if (!ptrs[nr]) {
@@ -299,31 +321,35 @@ static int take_each(struct mempool *pool, size_t size, void **ptrs, unsigned in
 MEMPOOL_API int mempool_alloc_bulk(struct mempool *pool, size_t size, void **ptrs,
 				   unsigned int count)
 {
+	const struct mp_call *call = MP_CALL(__func__);
 	uint64_t key;
-	int ret = bucket_for(pool, size, &key);
+	int ret = bucket_for(pool, call, size, &key);
 
 	if (ret)
 		return ret;
 	if (key >> 1 <= pool->cache.max_block)
 		return take_each(pool, size, ptrs, count);
-	ret = mp_take(pool, key, ptrs, count);
-	if (!ret)
-		mp_cache_account(pool, (key >> 1) * count);
-	return ret;
+	return take(pool, call, key, size, ptrs, count);
 }
 
-static __attribute__((noinline)) int slow_release(struct mempool *pool, void *ptr)
+static __attribute__((noinline)) int slow_release(struct mempool *pool, void *ptr,
+						  const void *caller)
 {
+	struct mp_call call = { "mempool_release", caller };
+
 	if (mp_inherited(pool))
-		return -EPERM;
+		return mp_refuse(pool, &call);
 	if (!ptr)
 		return 0;
+	if (pool->checked)
+		return mp_checked_give(pool, &call, &ptr, 1);
 	return pool->cache.bytes ? mp_cache_release(pool, ptr) : mp_give(pool, &ptr, 1);
 }
 
 MEMPOOL_API int mempool_release(struct mempool *pool, void *ptr)
 {
-	return MEMPOOL_UNLIKELY(!mempool_try_release(pool, ptr)) ? slow_release(pool, ptr) : 0;
+	return MEMPOOL_UNLIKELY(!mempool_try_release(pool, ptr)) ?
+	       slow_release(pool, ptr, __builtin_return_address(0)) : 0;
 }
 
 MEMPOOL_API int mempool_release_bulk(struct mempool *pool, void *const *ptrs, unsigned int count)
@@ -332,7 +358,9 @@ MEMPOOL_API int mempool_release_bulk(struct mempool *pool, void *const *ptrs, un
 	int ret, first = 0;
 
 	if (mp_inherited(pool))
-		return -EPERM;
+		return mp_refuse(pool, MP_CALL(__func__));
+	if (pool->checked)
+		return mp_checked_give(pool, MP_CALL(__func__), ptrs, count);
 	if (!pool->cache.bytes)
 		return mp_give(pool, ptrs, count);
 	for (i = 0; i < count; i++) {
@@ -347,6 +375,8 @@ MEMPOOL_API size_t mempool_usable_size(struct mempool *pool, const void *ptr)
 {
 	uint64_t offset;
 
+	if (pool->checked)
+		return mp_checked_usable(pool, ptr);
 	if (!ptr || mp_space_offset(pool, ptr, &offset))
 		return 0;
 	return mp_track_key(pool, offset) >> 1;
@@ -377,7 +407,8 @@ MEMPOOL_API int mempool_trim(struct mempool *pool)
 	struct mempool_trim cmd = { 0 };
 
 	if (mp_inherited(pool))
-		return -EPERM;
+		return mp_refuse(pool, MP_CALL(__func__));
+	mp_checked_flush(pool, MP_CALL(__func__));
 	mp_cache_flush(pool, true);
 	mp_space_trim(pool);
 	return mp_ioctl(pool, MEMPOOL_IOC_TRIM, &cmd);
@@ -396,7 +427,8 @@ MEMPOOL_API int mempool_clear(struct mempool *pool)
 	int ret, first = 0;
 
 	if (mp_inherited(pool))
-		return -EPERM;
+		return mp_refuse(pool, MP_CALL(__func__));
+	mp_checked_clear(pool, MP_CALL(__func__));
 	for (offset = 0; offset < end || nr; offset += unit) {
 		offset = offset < end ? mp_track_next(pool, offset, end) : end;
 		if (offset < end) {
@@ -422,5 +454,8 @@ MEMPOOL_API int mempool_clear(struct mempool *pool)
 
 MEMPOOL_API int mempool_flush(struct mempool *pool)
 {
-	return mp_inherited(pool) ? -EPERM : mp_cache_flush(pool, false);
+	if (mp_inherited(pool))
+		return mp_refuse(pool, MP_CALL(__func__));
+	mp_checked_flush(pool, MP_CALL(__func__));
+	return mp_cache_flush(pool, false);
 }

@@ -33,6 +33,7 @@ static uint64_t pool_bytes(const struct mempool_blocks *blocks)
 
 static void free_blocks(struct mempool_blocks *blocks)
 {
+	mp_checked_blocks_exit(blocks);
 	if (blocks->words)
 		munmap((void *)blocks->words, words_bytes(blocks->nr));
 	if (blocks->region)
@@ -64,7 +65,7 @@ static struct mempool_blocks *alloc_blocks(struct mempool *pool, uint64_t block_
 
 /* Map and populate a pool that the kernel has opened for us as @handle. */
 static int attach(struct mempool_blocks **result, struct mempool *pool, uint32_t handle,
-		  uint64_t offset, uint64_t block_size, uint64_t stride, uint32_t nr)
+		  uint64_t offset, uint64_t block_size, uint64_t stride, uint32_t nr, bool private)
 {
 	struct mempool_blocks *blocks;
 	int ret;
@@ -78,11 +79,15 @@ static int attach(struct mempool_blocks **result, struct mempool *pool, uint32_t
 	if (!ret)
 		ret = mp_populate(pool, blocks->region, offset, pool_bytes(blocks),
 				  MP_TENURE_UNKNOWN);
+	if (!ret) {
+		blocks->base = mp_region_at(blocks->region, offset);
+		if (pool->checked)
+			ret = mp_checked_blocks_init(blocks, offset, private);
+	}
 	if (ret) {
 		free_blocks(blocks);
 		return ret == -EFAULT ? -ENOMEM : ret;
 	}
-	blocks->base = mp_region_at(blocks->region, offset);
 	atomic_fetch_add(&pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
 	*result = blocks;
 	return 0;
@@ -146,7 +151,7 @@ static int create(struct mempool_blocks **blocks, struct mempool *pool,
 	if (ret)
 		return ret;
 	ret = attach(blocks, pool, cmd.pool, cmd.offset, cmd.block_size, cmd.stride,
-		     cmd.nr_blocks);
+		     cmd.nr_blocks, !cmd.name[0]);
 	if (!ret)
 		return 0;
 	if (cmd.flags & MEMPOOL_POOL_KEEP)
@@ -174,7 +179,7 @@ static int open_named(struct mempool_blocks **blocks, struct mempool *pool, cons
 	if (ret)
 		return ret;
 	ret = attach(blocks, pool, cmd.pool, cmd.offset, cmd.block_size, cmd.stride,
-		     cmd.nr_blocks);
+		     cmd.nr_blocks, false);
 	if (ret)
 		leave(pool, cmd.pool);
 	return ret;
@@ -237,7 +242,7 @@ static void forget(struct mempool_blocks *blocks, uint32_t index, uint64_t word)
  * Give block @index back. A block that this handle does not hold is sent all
  * the same, to be refused and counted, under a generation that cannot be right.
  */
-static int return_one(struct mempool_blocks *blocks, uint32_t index)
+int mp_return(struct mempool_blocks *blocks, uint32_t index)
 {
 	struct mempool_token token = { .index = index };
 	uint64_t word = 0, after;
@@ -263,14 +268,19 @@ static int return_one(struct mempool_blocks *blocks, uint32_t index)
 	return ret;
 }
 
-static int return_all(struct mempool_blocks *blocks, const unsigned int *indices,
-		      unsigned int count)
+static int return_one(struct mempool_blocks *blocks, const struct mp_call *call, uint32_t index)
+{
+	return blocks->checked ? mp_checked_return(blocks, call, index) : mp_return(blocks, index);
+}
+
+static int return_all(struct mempool_blocks *blocks, const struct mp_call *call,
+		      const unsigned int *indices, unsigned int count)
 {
 	unsigned int i;
 	int ret, first = 0;
 
 	for (i = 0; i < count; i++) {
-		ret = return_one(blocks, indices[i]);
+		ret = return_one(blocks, call, indices[i]);
 		if (!first)
 			first = ret;
 	}
@@ -292,8 +302,8 @@ static unsigned int batch_of(const struct mempool_blocks *blocks, unsigned int c
 }
 
 /* Up to @count blocks, at least one; their number is added to *@nr. */
-static int get_batch(struct mempool_blocks *blocks, void **ptrs, unsigned int *indices,
-		     unsigned int count, unsigned int *nr)
+static int get_batch(struct mempool_blocks *blocks, const struct mp_call *call, void **ptrs,
+		     unsigned int *indices, unsigned int count, unsigned int *nr)
 {
 	struct mempool_token tokens[MP_BATCH];
 	unsigned int i, done, start = *nr;
@@ -306,6 +316,8 @@ static int get_batch(struct mempool_blocks *blocks, void **ptrs, unsigned int *i
 		if (tokens[i].index >= blocks->nr)
 			return -EBADE;
 		atomic_store(&blocks->words[tokens[i].index], MP_HELD | tokens[i].generation);
+		if (blocks->checked)
+			mp_checked_got(blocks, call, tokens[i].index);
 		if (ptrs)
 			ptrs[start + i] = address_of(blocks, tokens[i].index);
 		if (indices)
@@ -320,8 +332,8 @@ static uint32_t index_of(const struct mempool_blocks *blocks, const void *ptr)
 	return ((const char *)ptr - blocks->base) / blocks->stride;
 }
 
-MEMPOOL_API int mempool_get_blocks(struct mempool_blocks *blocks, void **ptrs,
-				   unsigned int *indices, unsigned int count)
+static int get_all(struct mempool_blocks *blocks, const struct mp_call *call, void **ptrs,
+		   unsigned int *indices, unsigned int count)
 {
 	unsigned int i, nr = 0;
 	int ret = 0;
@@ -331,29 +343,36 @@ MEMPOOL_API int mempool_get_blocks(struct mempool_blocks *blocks, void **ptrs,
 	if (!ptrs && !indices)
 		return -EINVAL;
 	while (!ret && nr < count)
-		ret = get_batch(blocks, ptrs, indices, count - nr, &nr);
+		ret = get_batch(blocks, call, ptrs, indices, count - nr, &nr);
 	for (i = 0; ret && i < nr; i++)
-		return_one(blocks, indices ? indices[i] : index_of(blocks, ptrs[i]));
+		return_one(blocks, call, indices ? indices[i] : index_of(blocks, ptrs[i]));
 	return ret;
+}
+
+MEMPOOL_API int mempool_get_blocks(struct mempool_blocks *blocks, void **ptrs,
+				   unsigned int *indices, unsigned int count)
+{
+	return get_all(blocks, MP_CALL(__func__), ptrs, indices, count);
 }
 
 MEMPOOL_API void *mempool_get_block(struct mempool_blocks *blocks, unsigned int *index)
 {
 	void *ptr;
-	int ret = mempool_get_blocks(blocks, &ptr, index, 1);
+	int ret = get_all(blocks, MP_CALL(__func__), &ptr, index, 1);
 
 	return ret ? mp_null(ret) : ptr;
 }
 
 MEMPOOL_API int mempool_return_block(struct mempool_blocks *blocks, unsigned int index)
 {
-	return mp_inherited(blocks->pool) ? -EPERM : return_one(blocks, index);
+	return mp_inherited(blocks->pool) ? -EPERM : return_one(blocks, MP_CALL(__func__), index);
 }
 
 MEMPOOL_API int mempool_return_blocks(struct mempool_blocks *blocks, const unsigned int *indices,
 				      unsigned int count)
 {
-	return mp_inherited(blocks->pool) ? -EPERM : return_all(blocks, indices, count);
+	return mp_inherited(blocks->pool) ? -EPERM :
+	       return_all(blocks, MP_CALL(__func__), indices, count);
 }
 
 MEMPOOL_API void *mempool_block_at(struct mempool_blocks *blocks, unsigned int index)
@@ -402,6 +421,8 @@ MEMPOOL_API int mempool_adopt_block(struct mempool_blocks *blocks, uint64_t toke
 		return -EBADE;
 	if (!ret)
 		atomic_store(&blocks->words[one.index], MP_HELD | one.generation);
+	if (!ret && blocks->checked)
+		mp_checked_got(blocks, MP_CALL(__func__), one.index);
 	return ret;
 }
 
@@ -448,5 +469,7 @@ MEMPOOL_API int mempool_reset(struct mempool_blocks *blocks)
 			atomic_compare_exchange_strong(&blocks->words[i], &word,
 						       word & ~MP_RESETTING);
 	}
+	if (!ret && blocks->checked)
+		mp_checked_reset(blocks, MP_CALL(__func__));
 	return ret;
 }

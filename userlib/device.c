@@ -24,6 +24,7 @@ static int chardev_ioctl(struct mp_device *dev, unsigned long cmd, void *arg)
 	} else if (ret > 0) {
 		ret = -EBADE;	/* no command of the contract returns a number */
 	}
+	mp_tools_answered(cmd, arg);
 	return ret;
 }
 

@@ -13,6 +13,10 @@
  *	populate.c	page tables filled before a block is handed out
  *	blocks.c	block pools
  *	stats.c		counters
+ *	checked.c	checked mode: what a program does wrong with blocks of buckets
+ *	checked_blocks.c  and with those of block pools
+ *	report.c	what checked mode says
+ *	tools.c		AddressSanitizer and Valgrind
  *
  * Internal functions return 0 or -errno and leave errno alone.
  *
@@ -247,6 +251,68 @@ int mp_cache_flush(struct mempool *pool, bool recall);
 void mp_cache_account(struct mempool *pool, int64_t bytes);
 uint64_t mp_cache_claim(struct mempool *pool);
 
+/* ---- report.c ---- */
+
+/**
+ * struct mp_call - of a public function, for messages
+ * @name: the function's
+ * @caller: return address
+ */
+struct mp_call {
+	const char *name;
+	const void *caller;
+};
+
+/* Of the public function that this is in. */
+#define MP_CALL(name)	(&(struct mp_call){ name, __builtin_return_address(0) })
+
+void mp_report(const struct mp_call *call, const void *ptr, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void mp_report_caller(const char *what, const void *caller);
+void mp_report_end(bool go_on);
+
+/* ---- tools.c ---- */
+
+bool mp_tools_present(void);
+void mp_tools_hide(const void *ptr, uint64_t len);
+void mp_tools_show(const void *ptr, uint64_t len);
+void mp_tools_issue(const void *ptr, uint64_t size);
+void mp_tools_retire(const void *ptr, uint64_t len);
+void mp_tools_answered(unsigned long cmd, const void *arg);
+void mp_tools_trace(void);
+
+/* ---- checked.c ---- */
+
+struct mp_checked;
+
+int mp_checked_init(struct mempool *pool, unsigned int flags);
+void mp_checked_exit(struct mempool *pool);
+int mp_checked_settled(struct mempool *pool, const struct mempool_block *block, uint64_t len,
+		       const char *ptr);
+int mp_checked_take(struct mempool *pool, const struct mp_call *call, uint64_t key, uint64_t size,
+		    void **ptrs, unsigned int count);
+int mp_checked_give(struct mempool *pool, const struct mp_call *call, void *const *ptrs,
+		    unsigned int count);
+void mp_checked_flush(struct mempool *pool, const struct mp_call *call);
+void mp_checked_clear(struct mempool *pool, const struct mp_call *call);
+void mp_checked_forget(struct mempool *pool, uint64_t offset, uint64_t len);
+uint64_t mp_checked_usable(struct mempool *pool, const void *ptr);
+bool mp_checked_tools(const struct mempool *pool);
+bool mp_checked_goes_on(const struct mempool *pool);
+void mp_report_refused(const struct mempool *pool, const struct mp_call *call);
+void mp_poison(void *ptr, uint64_t len);
+uint64_t mp_find_write(const void *ptr, uint64_t len, bool tools);
+
+/* ---- checked_blocks.c ---- */
+
+struct mp_checked_blocks;
+
+int mp_checked_blocks_init(struct mempool_blocks *blocks, uint64_t offset, bool private);
+void mp_checked_blocks_exit(struct mempool_blocks *blocks);
+void mp_checked_got(struct mempool_blocks *blocks, const struct mp_call *call, uint32_t index);
+int mp_checked_return(struct mempool_blocks *blocks, const struct mp_call *call, uint32_t index);
+void mp_checked_reset(struct mempool_blocks *blocks, const struct mp_call *call);
+
 /* ---- pool.c ---- */
 
 /**
@@ -260,6 +326,9 @@ uint64_t mp_cache_claim(struct mempool *pool);
  * @track: blocks out
  * @block_slots: slots that block pools lie in, at most
  * @cache: free blocks kept by threads
+ * @check: MEMPOOL_OPEN_CHECK and _CHECK_REPORT, as they are in force
+ * @checked: NULL unless in checked mode
+ * @closed: this is only what is left of a handle
  */
 struct mempool {
 	struct mp_device dev;
@@ -270,6 +339,9 @@ struct mempool {
 	struct mp_track track;
 	_Atomic uint64_t block_slots;
 	struct mp_cache cache;
+	unsigned int check;
+	struct mp_checked *checked;
+	bool closed;
 };
 
 /* mempool_options.flags, for tests: map windows although the whole would fit */
@@ -279,9 +351,17 @@ struct mempool {
 int mp_open_on(struct mempool **pool, struct mp_device *dev, const struct mempool_options *opts);
 int mp_copy_options(void *to, size_t to_size, const void *from, size_t from_size);
 
+/* Inherited over fork(), or closed: a handle through which nothing is changed. */
 static inline bool mp_inherited(const struct mempool *pool)
 {
 	return !atomic_load_explicit(pool->mark, memory_order_relaxed);
+}
+
+/* The answer to calls on such a handle, and on one that is closed. */
+static inline int mp_refuse(const struct mempool *pool, const struct mp_call *call)
+{
+	mp_report_refused(pool, call);
+	return -EPERM;
 }
 
 static inline int mp_ioctl(struct mempool *pool, unsigned long cmd, void *arg)
@@ -319,6 +399,7 @@ uint64_t mp_round(const struct mempool_info *info, uint64_t size);
  * @stride: bytes
  * @nr: blocks
  * @handle: the session's number for it
+ * @checked: NULL unless in checked mode
  */
 struct mempool_blocks {
 	struct mempool *pool;
@@ -329,6 +410,9 @@ struct mempool_blocks {
 	uint64_t stride;
 	uint32_t nr;
 	uint32_t handle;
+	struct mp_checked_blocks *checked;
 };
+
+int mp_return(struct mempool_blocks *blocks, uint32_t index);
 
 #endif /* MP_INTERNAL_H */

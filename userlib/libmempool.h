@@ -47,10 +47,38 @@ const char *mempool_version(void);
 
 #define MEMPOOL_DEVICE_DEFAULT "/dev/mempool"
 
+/*
+ * In place of a device's path "memfd:SIZE" (SIZE a multiple of
+ * 2 MiB, in bytes or with K, M, G, T) means memory of this process' own, of which
+ * no module knows: for tests, and where none may be loaded. It has no named block
+ * pools, shares nothing with other processes and is not preallocated.
+ */
+
 /* mempool_options.flags */
 #define MEMPOOL_OPEN_DONTFORK	(1u << 0)  /* children do not inherit the mapping */
 #define MEMPOOL_OPEN_DUMP	(1u << 1)  /* blocks go into core dumps */
 #define MEMPOOL_OPEN_READONLY	(1u << 2)  /* only to look into named pools */
+#define MEMPOOL_OPEN_CHECK	(1u << 3)  /* checked mode: see below */
+#define MEMPOOL_OPEN_CHECK_REPORT (1u << 4)  /* the same, errors do not end the program */
+
+/*
+ * Checked mode. Errors of the program are found when they are made, or soon
+ * after, and the calls that made them are named on stderr. Then abort() is
+ * called, or with _CHECK_REPORT the call gives its error as ever:
+ * - releases of memory that is no block of this pool, of pointers into a block,
+ *   of blocks released before; returns of block pools' blocks that are not held;
+ * - writes to blocks after their release or beyond their end (bytes asked for, or
+ *   mempool_usable_size() after a call of that): found when the block is
+ *   released, when it leaves for the kernel (up to 256 blocks or 1 MiB, whichever
+ *   is less, wait for that), when it is handed out again, at the latest at close;
+ * - calls on a closed pool (the last eight).
+ *
+ * Released blocks are filled with 0xdb. There are no thread caches; that a
+ * released block waits shows in peak_bytes and reuse_rate. MEMPOOL_CHECK in
+ * the environment decides before the program, but not in set-user-ID ones: "0"
+ * off, "report" as _CHECK_REPORT, all else on. Under AddressSanitizer and
+ * Valgrind, which see blocks as they see those of malloc(), it is on unless "0".
+ */
 
 /* One step of the rounding rule: sizes below @below round up to @granularity. */
 struct mempool_option_tier {
@@ -95,7 +123,9 @@ int mempool_open(struct mempool **pool, const struct mempool_options *opts);
  *
  * Every block of the pool and of its private block pools goes back to the
  * reserve; pointers to them are dead. Block pool handles opened on it must be
- * closed before.
+ * closed before. No other thread may be in a call on it; that others have used it
+ * does not matter. Afterwards calls on it, but for block pools', fail with EPERM
+ * as in a forked child until eight more pools have been closed.
  */
 void mempool_close(struct mempool *pool);
 

@@ -126,6 +126,8 @@ static uint64_t cache_bytes(const struct mempool *pool, const struct mempool_opt
 {
 	uint64_t bytes = pool->info.reserve_bytes / 32;
 
+	if (pool->checked)
+		return 0;
 	if (opts->cache_bytes >= 0)
 		return opts->cache_bytes;
 	if (bytes < 256 << 10)
@@ -154,7 +156,54 @@ static int start(struct mempool *pool, const struct mempool_options *opts)
 	ret = mp_track_init(pool);
 	if (!ret)
 		ret = mp_space_init(pool, opts->flags & MP_OPEN_WINDOWS);
+	if (!ret)
+		ret = mp_checked_init(pool, opts->flags);
 	return ret ? ret : mp_cache_init(pool, cache_bytes(pool, opts));
+}
+
+/*
+ * What is left of the handles closed last, so that a call on one is refused and
+ * finds nobody's memory. No lock: a child may be forked at any time.
+ */
+#define NR_CLOSED	8
+
+static int refuse_command(struct mp_device *dev, unsigned long cmd, void *arg)
+{
+	(void)dev;
+	(void)cmd;
+	(void)arg;
+	return -EBADF;
+}
+
+static const struct mp_device_ops closed_ops = { .ioctl = refuse_command };
+static struct mempool *_Atomic closed[NR_CLOSED];
+static atomic_uint next_closed;
+static _Atomic uint32_t no_mark;
+
+static void bury(struct mempool *pool)
+{
+	struct mempool_info info = pool->info;
+	unsigned int check = pool->check;
+
+	memset(pool, 0, sizeof(*pool));
+	pool->info = info;	/* mempool_round_to_bucket() */
+	pool->check = check;
+	pool->dev.ops = &closed_ops;
+	pool->mark = &no_mark;
+	pool->closed = true;
+	free(atomic_exchange(&closed[atomic_fetch_add(&next_closed, 1) % NR_CLOSED], pool));
+}
+
+/* Works on half a session, and in a forked child. */
+static void end(struct mempool *pool)
+{
+	mp_cache_exit(pool);
+	mp_checked_exit(pool);
+	mp_space_exit(pool);
+	mp_track_exit(pool);
+	if (pool->mark)
+		munmap(pool->mark, pool->info.page_size);
+	pool->dev.ops->close(&pool->dev);
 }
 
 int mp_open_on(struct mempool **result, struct mp_device *dev, const struct mempool_options *opts)
@@ -169,7 +218,8 @@ int mp_open_on(struct mempool **result, struct mp_device *dev, const struct memp
 	pool->dev = *dev;
 	ret = start(pool, opts);
 	if (ret) {
-		mempool_close(pool);
+		end(pool);
+		free(pool);
 		return ret;
 	}
 	*result = pool;
@@ -185,6 +235,9 @@ static const char *device_name(const struct mempool_options *opts)
 	return name && *name ? name : MEMPOOL_DEVICE_DEFAULT;
 }
 
+#define OPEN_FLAGS	(MEMPOOL_OPEN_DONTFORK | MEMPOOL_OPEN_DUMP | MEMPOOL_OPEN_READONLY | \
+			 MEMPOOL_OPEN_CHECK | MEMPOOL_OPEN_CHECK_REPORT)
+
 static int open_pool(struct mempool **pool, const struct mempool_options *from)
 {
 	struct mempool_options opts = MEMPOOL_OPTIONS_INIT;
@@ -196,7 +249,7 @@ static int open_pool(struct mempool **pool, const struct mempool_options *from)
 			return -EINVAL;
 		ret = mp_copy_options(&opts, sizeof(opts), from, from->size);
 	}
-	if (!ret && opts.flags & ~(MEMPOOL_OPEN_DONTFORK | MEMPOOL_OPEN_DUMP | MEMPOOL_OPEN_READONLY))
+	if (!ret && opts.flags & ~OPEN_FLAGS)
 		ret = -EINVAL;
 	if (!ret)
 		ret = mp_device_open(&dev, device_name(&opts), opts.flags & MEMPOOL_OPEN_READONLY);
@@ -213,19 +266,15 @@ MEMPOOL_API int mempool_open(struct mempool **pool, const struct mempool_options
 	return ret;
 }
 
-/* Also undoes a half of mp_open_on(), and works in a forked child. */
 MEMPOOL_API void mempool_close(struct mempool *pool)
 {
 	int saved = errno;
 
-	if (!pool)
-		return;
-	mp_cache_exit(pool);
-	mp_space_exit(pool);
-	mp_track_exit(pool);
-	if (pool->mark)
-		munmap(pool->mark, pool->info.page_size);
-	pool->dev.ops->close(&pool->dev);
-	free(pool);
+	if (pool && pool->closed) {
+		mp_report_refused(pool, MP_CALL(__func__));
+	} else if (pool) {
+		end(pool);
+		bury(pool);
+	}
 	errno = saved;
 }

@@ -23,7 +23,8 @@ static double share(uint64_t part, uint64_t whole)
 MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *stats, size_t size)
 {
 	struct mempool_session_stats from = { 0 };
-	uint64_t cached = mp_cache_claim(pool);
+	const struct mp_call *call = MP_CALL(__func__);
+	uint64_t cached = (mp_checked_flush(pool, call), mp_cache_claim(pool));
 	int ret = mp_ioctl(pool, MEMPOOL_IOC_STATS, &from);
 	struct mempool_stats to = {
 		.new_allocations = from.new_allocations,
