@@ -726,7 +726,7 @@ static int play(void *arg)
 	for (i = 0; i < q->steps; i++) {
 		if (q->left_out && q->left_out[i])
 			continue;
-		state = q->seed * 0xd1342543de82ef95 + i * 0x2545f4914f6cdd1d;
+		state = q->seed * 0xd1342543de82ef95 + i * 0x2545f4914f6cdd1dull;
 		m.step = i;
 		do_step(&m);
 	}
