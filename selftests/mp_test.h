@@ -72,6 +72,18 @@ static inline __u64 mp_now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
+/*
+ * A kernel with checkers takes five times as long for everything: where a loop is
+ * there for its length, it gets a part of the rounds.
+ */
+static inline int mp_rounds(int n)
+{
+	bool slow = !access("/sys/kernel/debug/kmemleak", F_OK) ||
+		    !access("/sys/kernel/debug/kcsan", F_OK);
+
+	return slow ? 1 + n / 4 : n;
+}
+
 /* ---- files of one value ------------------------------------------------- */
 
 /* Read a file without its final newline. Returns its length or -errno. */

@@ -189,11 +189,9 @@ static __attribute__((noreturn)) int open_for_ever(void *arg)
 	}
 }
 
-#define CYCLES	25
-
 TEST_F(loaded_module, readers_and_openers_race_unloading)
 {
-	int i, loads = 0, unloads = 0;
+	int i, cycles = mp_rounds(25), loads = 0, unloads = 0;
 	pid_t pid[5];
 
 	mp_session_close(&self->s);
@@ -202,7 +200,7 @@ TEST_F(loaded_module, readers_and_openers_race_unloading)
 		pid[i] = mp_spawn(0, read_for_ever, NULL);
 	pid[3] = mp_spawn(0, trim_for_ever, NULL);
 	pid[4] = mp_spawn(0, open_for_ever, NULL);
-	for (i = 0; i < CYCLES; i++) {
+	for (i = 0; i < cycles; i++) {
 		loads += !mp_load("reserve=8M fixed=a:4Kx100,b:64x10");
 		mp_sleep_ms(20);
 		unloads += !mp_unload();
@@ -210,20 +208,20 @@ TEST_F(loaded_module, readers_and_openers_race_unloading)
 	for (i = 0; i < 5; i++)
 		EXPECT_EQ(-SIGKILL, mp_kill(pid[i]));
 	ksft_print_msg("%d loads, %d unloads\n", loads, unloads);
-	EXPECT_EQ(CYCLES, loads);
-	EXPECT_EQ(CYCLES, unloads);
+	EXPECT_EQ(cycles, loads);
+	EXPECT_EQ(cycles, unloads);
 }
 
 /* A named pool's directory comes and goes under its readers. */
 TEST_F(loaded_module, readers_race_pools_that_come_and_go)
 {
 	struct mempool_pool_create pool;
+	int i, rounds = mp_rounds(300);
 	pid_t pid[2];
-	int i;
 
 	for (i = 0; i < 2; i++)
 		pid[i] = mp_spawn(0, read_for_ever, NULL);
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds; i++) {
 		test_pool_create(self->s.fd, "fleeting", 4096, 10, 0600, 0,
 				 &pool);
 		ASSERT_EQ(0, _test_pool_close(self->s.fd, pool.pool));
@@ -302,7 +300,7 @@ TEST_F(loaded_module, a_hundred_cycles_lose_no_memory)
 	ASSERT_EQ(0, cycle(5));		/* caches of the kernel fill up */
 	before = free_pages();
 	ASSERT_LT(0, before);
-	ASSERT_EQ(0, cycle(100));
+	ASSERT_EQ(0, cycle(mp_rounds(100)));
 	if (!access("/sys/kernel/debug/kmemleak", F_OK))
 		SKIP(return, "the checkers of this kernel keep memory");
 	after = free_pages();

@@ -71,9 +71,9 @@ static void *churn(void *arg)
 	struct worker *w = arg;
 	struct stage *s = w->stage;
 	void *mine[LIVE] = { NULL }, *ptr;
-	uint32_t i, round, size;
+	uint32_t i, round, size, rounds = mp_rounds(ROUNDS);
 
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < rounds; round++) {
 		size = 16 + next(&w->seed) % (round % 50 ? 20000 : 1500000);
 		i = next(&w->seed) % LIVE;
 		ptr = mempool_alloc(s->pool, size);
@@ -97,11 +97,11 @@ static void *issue(void *arg)
 {
 	struct worker *w = arg;
 	struct stage *s = w->stage;
-	uint32_t round, mark, nr;
+	uint32_t round, mark, nr, rounds = mp_rounds(ROUNDS);
 	unsigned int indices[8], i;
 	uint32_t *ptrs[8];
 
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < rounds; round++) {
 		nr = 1 + next(&w->seed) % 8;
 		if (mempool_get_blocks(s->blocks, (void **)ptrs, indices, nr))
 			continue;

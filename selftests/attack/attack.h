@@ -14,15 +14,6 @@
 
 #include "mp_proc.h"
 
-/*
- * A kernel with checkers takes five times as long for everything: it gets a
- * part of the rounds.
- */
-static inline int mp_rounds(int n)
-{
-	return access("/sys/kernel/debug/kmemleak", F_OK) ? n : 1 + n / 4;
-}
-
 /* xorshift; a state of 0 stays 0. */
 static inline __u64 mp_random(__u64 *state)
 {

@@ -20,11 +20,6 @@
 #define SHORT_STEPS	2500
 #define CROWD		3
 
-static unsigned int slow(unsigned int n)
-{
-	return access("/sys/kernel/debug/kmemleak", F_OK) ? n : n / 3;
-}
-
 /* ---- random numbers: of (seed, step), then a sequence -------------------------------- */
 
 static __u64 state;
@@ -843,10 +838,10 @@ static int short_run(void)
 	ksft_print_header();
 	ksft_set_plan(SHORT_SEEDS + 2);
 	for (i = 1; i <= SHORT_SEEDS; i++)
-		ksft_test_result(!mp_require(PARAMS) && !test_alone(i, slow(SHORT_STEPS)),
+		ksft_test_result(!mp_require(PARAMS) && !test_alone(i, mp_rounds(SHORT_STEPS)),
 				 "alone, seed %u\n", i);
 	for (i = 100; i < 102; i++)
-		ksft_test_result(!mp_require(PARAMS) && !test_crowd(i, slow(SHORT_STEPS)),
+		ksft_test_result(!mp_require(PARAMS) && !test_crowd(i, mp_rounds(SHORT_STEPS)),
 				 "three at once, seeds from %u\n", i);
 	ksft_finished();
 }
