@@ -402,38 +402,49 @@ static int load_failing(int ko, const char *params, unsigned int n, unsigned int
 	return ret;
 }
 
-/* How many points the kernel's loader has before the module's own. */
-static unsigned int points_before(int ko)
+#define NEVER	(1u << 20)
+
+/* How many points a load has; with a bad parameter: before the module's own. */
+static unsigned int points(int ko, const char *params)
 {
 	unsigned int left;
 
-	load_failing(ko, "reserve=none", 1 << 20, &left);
-	return (1 << 20) - left;
+	load_failing(ko, params, NEVER, &left);
+	return NEVER - left;
 }
 
 /*
- * A load and unload takes a second in emulation, and a chunk of single pages is
- * 512 points: every eleventh, unless the environment says MEMPOOL_SWEEP=all.
+ * A load and an unload take a second in emulation, and a chunk of single pages has
+ * 512 points: about so many loads, evenly spread, unless the environment says
+ * MEMPOOL_SWEEP=all.
  */
-static unsigned int load_stride(void)
+#define LOADS	50
+
+static unsigned int load_stride(unsigned int nr)
 {
 	const char *sweep = getenv("MEMPOOL_SWEEP");
 
-	return sweep && !strcmp(sweep, "all") ? 1 : 11;
+	return nr <= LOADS || (sweep && !strcmp(sweep, "all")) ? 1 : nr / LOADS;
 }
 
 TEST_F(load, leaves_nothing_behind_wherever_it_fails)
 {
-	unsigned int begin = points_before(self->ko), n, left = 0, failed = 0;
+	unsigned int begin, end, n, left = 0, failed = 0, loads = 0, stride;
 	struct mp_session s;
 	int ret = 0;
 
+	end = points(self->ko, variant->params);
+	ASSERT_EQ(0, mp_unload());
+	begin = points(self->ko, "reserve=none");
+	ASSERT_LT(begin, end);
+	stride = load_stride(end - begin);
 	/* A little earlier, in case the loader needs fewer now. */
 	begin = begin > 16 ? begin - 16 : 1;
-	for (n = begin; !left; n += load_stride()) {
+	for (n = begin + end % stride; !left; n += stride) {
 		ASSERT_LT(n, begin + MOST_POINTS);
 		ret = load_failing(self->ko, variant->params, n, &left);
 		failed += !!ret;
+		loads++;
 		if (ret) {
 			ASSERT_FALSE(mp_loaded());
 			continue;
@@ -444,8 +455,9 @@ TEST_F(load, leaves_nothing_behind_wherever_it_fails)
 		ASSERT_EQ(0, mp_unload());
 	}
 	EXPECT_EQ(0, ret);
-	ksft_print_msg("points %u to %u in steps of %u, %u of them made it fail\n",
-		       begin, n, load_stride(), failed);
+	EXPECT_LT(0, failed);
+	ksft_print_msg("points %u to %u (%u at first) in steps of %u: %u loads, %u failed\n",
+		       begin, n - stride, end, stride, loads, failed);
 }
 
 TEST_HARNESS_MAIN
