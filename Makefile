@@ -117,7 +117,8 @@ check-static:
 
 check-unit: need-tests
 	@$(SUM) '$(MAKE) -C selftests/unit check' \
-		'$(MAKE) -C selftests/unit/userlib check' 'selftests/bench/run --smoke'
+		'$(MAKE) -C selftests/unit/userlib check' selftests/unit/userlib/tools \
+		'selftests/bench/run --smoke'
 
 check-kernel: selftests
 	@$(VM)/kselftests $(KERNEL) $(ONLY)
