@@ -71,7 +71,7 @@ TEST(impossible_requests_move_nobodys_idle_chunks)
 
 struct half {
 	struct mp_session s;
-	int rounds, below, refused;
+	int rounds, below, refused, too_much;
 	pthread_t thread;
 };
 
@@ -97,6 +97,10 @@ static void *want_more_than_half(void *arg)
 		h->below += done < MIN;
 		_test_release_all(h->s.fd);
 		h->below += owned(h->s.fd) < MIN;
+		/* In one piece, into what is guaranteed to the other. */
+		h->too_much += _test_alloc_one(h->s.fd, (MP_CHUNKS - MIN + 1) * MP_CHUNK) !=
+			       -ENOMEM;
+		_test_release_all(h->s.fd);
 	}
 	return NULL;
 }
@@ -123,14 +127,17 @@ TEST(two_who_want_more_than_half_keep_their_minima)
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&h[i].thread, NULL,
 					    want_more_than_half, &h[i]));
-	for (i = 0; i < 2; i++) {
+	/* A minimum ends with its session. */
+	for (i = 0; i < 2; i++)
 		pthread_join(h[i].thread, NULL);
+	for (i = 0; i < 2; i++) {
 		test_ioctl_stats(h[i].s.fd, &st);
 		ksft_print_msg("%d rounds: %d below, %d refused, %llu chunks lost to the other\n",
 			       h[i].rounds, h[i].below, h[i].refused,
 			       (unsigned long long)st.reclaimed_chunks);
 		EXPECT_EQ(0, h[i].below);
 		EXPECT_EQ(0, h[i].refused);
+		EXPECT_EQ(0, h[i].too_much);
 		/* At most what both want of the eight that are nobody's. */
 		EXPECT_GE((__u64)h[i].rounds * (WANT - MIN), st.reclaimed_chunks);
 		mp_session_close(&h[i].s);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// kernels: 6.12 6.12-rt debug
 /*
  * "Who pins one page of every chunk and gives the chunk back, again and again,
  * takes the machine's memory, or everybody's."
  *
- * Buffers registered with io_uring, and pages in the queues of sockets. (Pages
- * in pipes: selftests/pins.c. A file system in user space that never answers
- * needs a module that test guests do not have.)
+ * Buffers registered with io_uring, pages in the queues of sockets, and in pipes.
+ * (A file system in user space that never answers needs a module that test guests
+ * do not have.)
  */
 #include <linux/io_uring.h>
 
@@ -103,8 +102,10 @@ FIXTURE_SETUP(pinner)
 	close(self->w.link.theirs);
 	self->w.link.theirs = -1;
 	ASSERT_TRUE(mp_hear(self->w.link.ours, &self->pinned, sizeof(int)));
-	if (self->pinned == -EOPNOTSUPP)
+	if (self->pinned == -EOPNOTSUPP) {
+		mp_kill(self->pid);	/* no teardown follows */
 		SKIP(return, "this kernel pins no mapping of a file this way");
+	}
 }
 
 FIXTURE_TEARDOWN(pinner)
@@ -141,6 +142,57 @@ static int take_the_rest(void *arg)
 TEST_F(pinner, leaves_others_what_is_theirs)
 {
 	EXPECT_EQ(0, mp_run(MP_USER_B, take_the_rest, NULL));
+}
+
+static int pin_all(void *arg)
+{
+	const struct mp_link *link = arg;
+	struct mp_session s;
+	long long offset;
+	int pinned, fds[2];
+
+	CHECK(mp_session_of_chunks(&s) == 0);
+	for (pinned = 0; pinned < 64; pinned++) {
+		struct iovec iov;
+
+		offset = _test_alloc_one(s.fd, MP_CHUNK);
+		if (offset == -ENOMEM)
+			break;
+		CHECK(offset >= 0 && !pipe(fds));
+		iov = (struct iovec){ s.base + offset, 4096 };
+		CHECK(vmsplice(fds[1], &iov, 1, 0) == 4096);
+		CHECK(mp_give_all(&s) == 0);
+	}
+	CHECK(mp_tell(link->theirs, &pinned, sizeof(pinned)));
+	while (pause())
+		;
+	return 0;
+}
+
+/* Where no limit is set all of the reserve can be pinned, and spare= more. */
+TEST(without_a_limit_spare_is_the_bound)
+{
+	struct mp_session other;
+	struct mp_link link;
+	int pinned;
+	pid_t pid;
+
+	ASSERT_EQ(0, mp_require("reserve=64M spare=2"));
+	ASSERT_EQ(0, mp_link_open(&link));
+	pid = mp_spawn(MP_USER_A, pin_all, &link);
+	close(link.theirs);
+	ASSERT_TRUE(mp_hear(link.ours, &pinned, sizeof(pinned)));
+	EXPECT_EQ(32 + 2, pinned);
+	EXPECT_EQ(2, mp_sysfs("chunks_replaced"));
+	ASSERT_EQ(0, mp_session_of_chunks(&other));
+	EXPECT_EQ(-ENOMEM, _test_alloc_one(other.fd, MP_CHUNK));
+	mp_kill(pid);
+	EXPECT_EQ(0, mp_sysfs_wait("chunks_pinned", 0));
+	EXPECT_LE(0, _test_alloc_one(other.fd, MP_CHUNK));
+	mp_session_close(&other);
+	link.theirs = -1;
+	mp_link_close(&link);
+	EXPECT_TRUE(mp_settled());
 }
 
 TEST_HARNESS_MAIN

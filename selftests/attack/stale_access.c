@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// kernels: 6.12 6.12-rt debug
 /*
  * "Memory that was given back can still be reached, by some path of the kernel
  * that is not a touch."

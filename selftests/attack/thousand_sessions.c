@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// kernels: 6.12 6.12-rt debug
 // guest: --mem 4G
 /*
  * "A thousand sessions at once lose memory, or see each other's."
