@@ -8,6 +8,7 @@
 #include <linux/seq_file.h>
 
 #include "arena.h"
+#include "pool.h"
 #include "session.h"
 #include "sysfs.h"
 
@@ -47,8 +48,17 @@ static unsigned int mp_used_pages(const struct mp_chunk *chunk)
 	return MP_CHUNK_PAGES - READ_ONCE(slot->free_pages);
 }
 
+/* A pool outlives its chunks, and has its name before the first of them. */
+static const char *mp_owner_name(const struct mp_owner *owner)
+{
+	if (!owner || owner->kind != MP_OWNER_POOL)
+		return "-";
+	return container_of(owner, struct mp_pool, owner)->name;
+}
+
 static int chunks_show(struct seq_file *m, void *unused)
 {
+	char name[MEMPOOL_NAME_LEN];
 	const char *state, *kind;
 	unsigned int used;
 	unsigned long i;
@@ -56,7 +66,7 @@ static int chunks_show(struct seq_file *m, void *unused)
 	int node;
 	u64 id;
 
-	seq_puts(m, "chunk state pages node owner id used_pages\n");
+	seq_puts(m, "chunk state pages node owner id used_pages name\n");
 	for (i = 0; i < mp_arena.nr_chunks; i++) {
 		const struct mp_chunk *chunk = &mp_arena.chunks[i];
 
@@ -68,9 +78,10 @@ static int chunks_show(struct seq_file *m, void *unused)
 		       chunk->charged->kind == MP_OWNER_POOL ? "pool" : "session";
 		id = chunk->charged ? chunk->charged->id : 0;
 		used = mp_used_pages(chunk);
+		strscpy(name, mp_owner_name(chunk->charged), sizeof(name));
 		spin_unlock(&mp_arena.lock);
-		seq_printf(m, "%lu %s %s %d %s %llu %u\n", i, state, huge ? "huge" : "small",
-			   node, kind, id, used);
+		seq_printf(m, "%lu %s %s %d %s %llu %u %s\n", i, state, huge ? "huge" : "small",
+			   node, kind, id, used, name);
 	}
 	return 0;
 }

@@ -141,7 +141,7 @@ map_is_debugfs() {
 map_names_owners() {
 	COLUMNS=100 $ctl map | tee "$tmp/map"
 	grep -q "session [0-9]*: hold, pid $one: [0-9]* chunks" "$tmp/map" &&
-		grep -q 'named pool [0-9]*: 1 chunks' "$tmp/map" &&
+		grep -q 'named pool seen: 1 chunks' "$tmp/map" &&
 		head -n 1 "$tmp/map" | grep -q '^[A-Za-z.~]\{32\}$'
 }
 

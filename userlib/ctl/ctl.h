@@ -200,7 +200,8 @@ struct map_owner {
 	uint64_t id;
 	unsigned long chunks, huge;
 	double used;
-	char name[64];
+	char name[32];		/* of a named pool; empty: not known */
+	char label[64];		/* for people */
 };
 
 struct map {

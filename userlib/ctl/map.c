@@ -49,15 +49,16 @@ static int state_of(const char *name)
 
 static void chunk_of_line(struct map *map, const char *line)
 {
-	char state[16], pages[16], kind[16];
+	char state[16], pages[16], kind[16], name[32] = "";
 	struct chunk c = { .owner = -1 };
 	unsigned long long nr, id;
 	struct map_owner *o;
 	unsigned int used;
 	int node;
 
-	if (sscanf(line, "%llu %15s %15s %d %15s %llu %u", &nr, state, pages, &node, kind, &id,
-		   &used) != 7)
+	/* An older module gives no names. */
+	if (sscanf(line, "%llu %15s %15s %d %15s %llu %u %31s", &nr, state, pages, &node, kind,
+		   &id, &used, name) < 7)
 		return;
 	c.state = state_of(state);
 	if (c.state < 0)
@@ -67,6 +68,8 @@ static void chunk_of_line(struct map *map, const char *line)
 	if (strcmp(kind, "-")) {
 		c.owner = owner_get(map, !strcmp(kind, "pool"), id);
 		o = &map->owner[c.owner];
+		if (o->pool)
+			snprintf(o->name, sizeof(o->name), "%s", out_clean(name));
 		o->chunks++;
 		o->huge += c.huge;
 		o->used += c.used;
@@ -75,7 +78,7 @@ static void chunk_of_line(struct map *map, const char *line)
 	map->chunk[map->nr++] = c;
 }
 
-static void name_owners(struct map *map)
+static void label_owners(struct map *map)
 {
 	const struct session *s;
 	struct sessions sessions;
@@ -85,10 +88,12 @@ static void name_owners(struct map *map)
 	for (o = map->owner; o < map->owner + map->nr_owners; o++) {
 		s = o->pool ? NULL : sessions_find(&sessions, o->id);
 		if (s)
-			snprintf(o->name, sizeof(o->name), "session %" PRIu64 ": %s, pid %ld",
+			snprintf(o->label, sizeof(o->label), "session %" PRIu64 ": %s, pid %ld",
 				 o->id, s->command, s->pid);
+		else if (*o->name)
+			snprintf(o->label, sizeof(o->label), "named pool %s", o->name);
 		else
-			snprintf(o->name, sizeof(o->name), "%s %" PRIu64,
+			snprintf(o->label, sizeof(o->label), "%s %" PRIu64,
 				 o->pool ? "named pool" : "session", o->id);
 	}
 	sessions_free(&sessions);
@@ -122,7 +127,7 @@ static void map_read(struct map *map)
 		chunk_of_line(map, line);
 	free(text);
 	if (map->nr)
-		name_owners(map);
+		label_owners(map);
 	else
 		map_of_states(map);
 }
@@ -182,7 +187,7 @@ static void print_legend(const struct map *map)
 	for (i = 0; i < map->nr_owners; i++) {
 		o = &map->owner[i];
 		snprintf(line, sizeof(line), "%c  %s: %lu chunks (%lu huge), %.0f %% in use",
-			 (char)('A' + i % 26), o->name, o->chunks, o->huge,
+			 (char)('A' + i % 26), o->label, o->chunks, o->huge,
 			 o->used / o->chunks * 100);
 		printf("%.*s\n", opt.width ? (int)opt.width : 160, line);
 	}
@@ -207,6 +212,7 @@ static void map_json(const struct map *map)
 			json_double("used", c->used);
 			json_string("owner", !o ? "" : o->pool ? "pool" : "session");
 			json_value("id", (struct value){ o ? o->id : 0, o });
+			json_string("pool", o ? o->name : "");
 		}
 		json_close('}');
 	}

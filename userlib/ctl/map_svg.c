@@ -82,7 +82,7 @@ static void svg_legend(const struct map *map, unsigned int y)
 	}
 	for (i = 0; i < map->nr_owners; i++, y += LINE)
 		svg_legend_line(y, owner_fill[i % (sizeof(owner_fill) / sizeof(owner_fill[0]))],
-				map->owner[i].name, map->owner[i].chunks);
+				map->owner[i].label, map->owner[i].chunks);
 }
 
 void map_svg(const struct map *map)
