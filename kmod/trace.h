@@ -74,6 +74,8 @@ TRACE_EVENT(mp_exhausted,
 		__field(unsigned long, missing)
 		__field(unsigned long, charged)
 		__field(unsigned long, limit)
+		__field(unsigned long, user)
+		__field(unsigned long, user_limit)
 		__field(unsigned long, free)
 		__field(unsigned long, owned)
 		__field(unsigned long, pinned)
@@ -87,6 +89,8 @@ TRACE_EVENT(mp_exhausted,
 		__entry->missing = missing;
 		__entry->charged = READ_ONCE(owner->owned) + READ_ONCE(owner->pinned);
 		__entry->limit = READ_ONCE(owner->limit);
+		__entry->user = owner->user ? READ_ONCE(owner->user->chunks) : 0;
+		__entry->user_limit = owner->user ? mp_arena.user_limit : 0;
 		__entry->free = READ_ONCE(mp_arena.nr[MP_CHUNK_FREE]);
 		__entry->owned = READ_ONCE(mp_arena.nr[MP_CHUNK_OWNED]);
 		__entry->pinned = READ_ONCE(mp_arena.nr[MP_CHUNK_PINNED]);
@@ -94,13 +98,16 @@ TRACE_EVENT(mp_exhausted,
 				  READ_ONCE(mp_arena.nr[MP_CHUNK_CLEANING]);
 		__entry->err = err;
 	),
-	TP_printk("%s=%llu wanted=%lu missing=%lu charged=%lu limit=%lu free=%lu owned=%lu pinned=%lu moving=%lu error=%d",
+	TP_printk("%s=%llu wanted=%lu missing=%lu charged=%lu limit=%lu user=%lu user_limit=%lu free=%lu owned=%lu pinned=%lu moving=%lu error=%d",
 		  mp_show_owner(__entry->kind), __entry->id, __entry->wanted, __entry->missing,
-		  __entry->charged, __entry->limit, __entry->free, __entry->owned,
-		  __entry->pinned, __entry->moving, __entry->err)
+		  __entry->charged, __entry->limit, __entry->user, __entry->user_limit,
+		  __entry->free, __entry->owned, __entry->pinned, __entry->moving, __entry->err)
 );
 
-/* ALLOC: @done of @count blocks; heap figures explain a failure. */
+/*
+ * ALLOC: @done of @count blocks. What the session owns and has free, all together
+ * and in the longest run, explains why it needed chunks. Session lock.
+ */
 TRACE_EVENT(mp_alloc,
 	TP_PROTO(const struct mp_session *s, u64 size, u32 count, u32 done, int err),
 	TP_ARGS(s, size, count, done, err),
@@ -110,6 +117,7 @@ TRACE_EVENT(mp_alloc,
 		__field(u32, count)
 		__field(u32, done)
 		__field(u64, heap_free)
+		__field(u64, heap_longest)
 		__field(int, err)
 	),
 	TP_fast_assign(
@@ -118,10 +126,12 @@ TRACE_EVENT(mp_alloc,
 		__entry->count = count;
 		__entry->done = done;
 		__entry->heap_free = s->heap.pages.free << PAGE_SHIFT;
+		__entry->heap_longest = mp_extents_longest(&s->heap.pages) << PAGE_SHIFT;
 		__entry->err = done ? 0 : err;
 	),
-	TP_printk("session=%llu size=%llu count=%u done=%u heap_free=%llu error=%d", __entry->id,
-		  __entry->size, __entry->count, __entry->done, __entry->heap_free, __entry->err)
+	TP_printk("session=%llu size=%llu count=%u done=%u heap_free=%llu heap_longest=%llu error=%d",
+		  __entry->id, __entry->size, __entry->count, __entry->done, __entry->heap_free,
+		  __entry->heap_longest, __entry->err)
 );
 
 TRACE_EVENT(mp_release,

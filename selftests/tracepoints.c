@@ -11,7 +11,7 @@
 #include <regex.h>
 #include <sys/mount.h>
 
-#include "mp_test.h"
+#include "mp_proc.h"
 
 #define TRACING	"/sys/kernel/tracing"
 #define EVENTS	TRACING "/events/mempool/enable"
@@ -102,8 +102,21 @@ TEST_F(traced_session, a_refused_request_says_which_limit_and_what_there_was)
 {
 	test_alloc_one(self->fd, 1000);
 	EXPECT_EQ(-EDQUOT, (int)_test_alloc_one(self->fd, 7 << 20));
-	EXPECT_EQ(1, traced("mp_exhausted: .* wanted=3 missing=3 charged=1 limit=2 free=31 owned=1 .*error=-122"));
-	EXPECT_EQ(1, traced("mp_alloc: .* size=7340032 count=1 done=0 heap_free=[1-9][0-9]+ error=-122"));
+	EXPECT_EQ(1, traced("mp_exhausted: .* wanted=3 missing=3 charged=1 limit=2 user=1 user_limit=[0-9]+ free=31 owned=1 .*error=-122"));
+	EXPECT_EQ(1, traced("mp_alloc: .* size=7340032 count=1 done=0 heap_free=[1-9][0-9]+ heap_longest=[1-9][0-9]+ error=-122"));
+}
+
+TEST_F(traced_session, a_refused_request_is_counted_by_its_cause)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->fd);
+	EXPECT_EQ(-EDQUOT, (int)_test_alloc_one(self->fd, 7 << 20));
+	EXPECT_EQ(-ENOMEM, (int)_test_alloc_one(self->fd, 1 << 30));
+	EXPECT_EQ(-ENOMEM, (int)_test_alloc_one(self->fd, 1 << 30));
+	EXPECT_EQ(1, mp_proc_number(path, "mempool_failed_limit:"));
+	EXPECT_EQ(2, mp_proc_number(path, "mempool_failed_memory:"));
+	EXPECT_EQ(3, mp_proc_number(path, "mempool_failed:"));
 }
 
 TEST_F(traced_session, a_coalesce_is_traced_with_what_it_found)

@@ -4,6 +4,7 @@
  * named pool, until killed. Says "ready" once it does and the module has been told
  * what the thread's cache has served.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ int main(int argc, char **argv)
 		return die("mempool_open", -err);
 	for (i = 0; i < atoi(argv[2]); i++) {
 		if (!mempool_alloc(pool, strtoul(argv[1], NULL, 10)))
-			return die("mempool_alloc", 0);
+			return die("mempool_alloc", errno);
 	}
 	if (argc == 7)
 		err = hold_pool(pool, argv + 3);
