@@ -21,7 +21,12 @@ $(CTL): $(CTL_SOURCES) userlib/ctl/ctl.h userlib/libmempool.h
 $(CTL)-static: $(CTL_SOURCES) userlib/ctl/ctl.h userlib/libmempool.h
 	$(call ctl_link,-static)
 
-.PHONY: mempoolctl
+# What README.md shows of it, from a guest.
+pictures: userlib
+	@$(MAKE) $(CTL)-static $(BUILD)/selftests/tool/hold
+	@$(VM)/pictures $(KERNEL)
+
+.PHONY: mempoolctl pictures
 
 # What the tool's test runs in the guest to have something to see.
 $(BUILD)/selftests/tool/hold: selftests/tool/hold.c userlib/libmempool.h $(BUILD)/userlib/libmempool.a

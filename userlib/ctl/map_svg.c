@@ -67,15 +67,18 @@ static void svg_legend_line(unsigned int y, const char *fill, const char *text, 
 	printf(": %lu</text>\n", nr);
 }
 
-static void svg_legend(const struct map *map, unsigned int y)
+/* Who owns a chunk says more than that it is owned. */
+static bool in_legend(const struct map *map, const unsigned long *nr, size_t state)
 {
-	unsigned long nr[STATES] = { 0 };
+	return nr[state] && (state != OWNED || map->by_state);
+}
+
+static void svg_legend(const struct map *map, const unsigned long *nr, unsigned int y)
+{
 	size_t i;
 
-	for (i = 0; i < map->nr; i++)
-		nr[map->chunk[i].state]++;
 	for (i = 0; i < STATES; i++) {
-		if (nr[i] && (i != OWNED || map->by_state)) {
+		if (in_legend(map, nr, i)) {
 			svg_legend_line(y, state_fill[i], state_names[i], nr[i]);
 			y += LINE;
 		}
@@ -87,16 +90,22 @@ static void svg_legend(const struct map *map, unsigned int y)
 
 void map_svg(const struct map *map)
 {
-	unsigned int top = (map->nr + ROW - 1) / ROW * CELL + 8;
-	unsigned int height = top + (map->nr_owners + STATES) * LINE;
+	unsigned int top = (map->nr + ROW - 1) / ROW * CELL + 8, lines = map->nr_owners;
+	unsigned long nr[STATES] = { 0 };
+	unsigned int height;
 	size_t i;
 
+	for (i = 0; i < map->nr; i++)
+		nr[map->chunk[i].state]++;
+	for (i = 0; i < STATES; i++)
+		lines += in_legend(map, nr, i);
+	height = top + lines * LINE;
 	printf("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-4 -4 %u %u\" "
 	       "font-family=\"sans-serif\" font-size=\"12\">\n", ROW * CELL + 8, height + 8);
 	printf("<rect x=\"-4\" y=\"-4\" width=\"%u\" height=\"%u\" fill=\"#ffffff\"/>\n",
 	       ROW * CELL + 8, height + 8);
 	for (i = 0; i < map->nr; i++)
 		svg_chunk(&map->chunk[i], i);
-	svg_legend(map, top);
+	svg_legend(map, nr, top);
 	puts("</svg>");
 }
