@@ -2,7 +2,8 @@
 /*
  * What a program can do wrong with a pool, over the in-process device: each with
  * caches, without, and in checked mode, and each with its result. Whatever was
- * done, the pool goes on and no two blocks are the same.
+ * done, the pool goes on and no two blocks are the same. In a guest it is run
+ * over the module, as userlib_misuse.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,9 +13,14 @@
 
 #include "kselftest_harness.h"
 
-#include "internal.h"
+#include "libmempool_inline.h"
 
 #define MIB	(1u << 20)
+
+#ifndef MISUSE_DEVICE
+#define MISUSE_DEVICE	"memfd:32M"
+#define MISUSE_READY	true
+#endif
 
 FIXTURE(misuse) {
 	struct mempool *pool;
@@ -43,7 +49,7 @@ static int open_pool(struct mempool **pool, unsigned int flags, int64_t cache_by
 {
 	struct mempool_options opts = MEMPOOL_OPTIONS_INIT;
 
-	opts.device = "memfd:32M";
+	opts.device = MISUSE_DEVICE;
 	opts.flags = flags;
 	opts.cache_bytes = cache_bytes;
 	return mempool_open(pool, &opts);
@@ -51,6 +57,7 @@ static int open_pool(struct mempool **pool, unsigned int flags, int64_t cache_by
 
 FIXTURE_SETUP(misuse)
 {
+	ASSERT_TRUE(MISUSE_READY);
 	if (variant->flags)
 		unsetenv("MEMPOOL_CHECK");
 	ASSERT_EQ(0, open_pool(&self->pool, variant->flags, variant->cache_bytes));
