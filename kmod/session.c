@@ -3,6 +3,7 @@
 
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/mmdebug.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 
@@ -169,6 +170,8 @@ void mp_session_close(struct mp_session *s)
 	mp_session_leave_pools(s);
 
 	mutex_lock(&s->lock);
+	/* All books of the session, where the kernel is built to check itself. */
+	VM_WARN_ON_ONCE(!mp_buckets_valid(&s->buckets));
 	WRITE_ONCE(s->min_chunks, 0);
 	mp_buckets_give_all(&s->buckets);
 	mp_buckets_trim(&s->buckets);
