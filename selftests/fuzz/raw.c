@@ -554,7 +554,7 @@ int main(int argc, char **argv)
 	int i;
 
 	if (has_kcov())
-		r.children = 40;
+		r.children = 20;
 	for (i = 1; i + 1 < argc; i += 2) {
 		unsigned long long n = strtoull(argv[i + 1], NULL, 0);
 
