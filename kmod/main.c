@@ -29,7 +29,11 @@
  *	debugfs.c	lists for root
  *	trace.h		tracepoints
  *
- * Here: the parameters, the device, init and exit in order.
+ *	params.c	the module's parameters
+ *	compat.h	what differs between kernels
+ *	core.h		what the core has of the kernel, or of user space
+ *
+ * Here: the device, init and exit in order.
  */
 
 #include <linux/fs.h>
