@@ -30,12 +30,15 @@ help:
 	@echo '                  the kernel first, about ten minutes, once'
 	@echo '  coverage        * lines of the module that check-debug has run'
 	@echo '  check-kcsan     * the same with KCSAN, which looks for data races'
+	@echo '  check-packages  * the packages on Debian 12 and 13, and started with systemd;'
+	@echo '                  root, about twenty minutes'
 	@echo 'make bench        compare with malloc and others, about 15 minutes; QUICK=1: about 3'
 	@echo 'make soak         random commands against a model, SECONDS=600, KERNEL='
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
 	@echo 'make uninstall    remove what make install has put there'
 	@echo 'make deb          Debian packages, in $(BUILD)/deb'
+	@echo 'make pictures     those of mempoolctl in the README, from a guest'
 	@echo 'make clean        remove $(BUILD)/'
 	@echo
 	@echo 'Kernels are downloaded and unpacked in $${XDG_CACHE_HOME:-~/.cache}/mempool.'
@@ -155,6 +158,9 @@ check-install: userlib
 check-tool:
 	@selftests/check/mempoolctl
 
+check-packages:
+	@selftests/check/packages
+
 clean:
 	rm -rf $(BUILD)
 
@@ -164,5 +170,5 @@ include selftests/pages.mk
 include userlib/deb.mk
 
 .PHONY: soak help all module userlib need-cc selftests need-tests demo shell check \
-	check-static check-unit check-install check-tool check-kernel check-rt check-debug coverage \
+	check-static check-unit check-install check-tool check-packages check-kernel check-rt check-debug coverage \
 	check-kcsan bench clean
