@@ -247,9 +247,13 @@ static __attribute__((noinline)) void *slow_alloc(struct mempool *pool, size_t s
 						  const char *name, const void *caller)
 {
 	struct mp_call call = { name, caller };
+	void *ptr = mp_cache_alloc_odd(pool, size);
 	uint64_t key;
-	int ret = bucket_for(pool, &call, size, &key);
+	int ret;
 
+	if (ptr)
+		return ptr;
+	ret = bucket_for(pool, &call, size, &key);
 	if (ret)
 		return mp_null(ret);
 	if (pool->cache.bytes)
@@ -259,17 +263,17 @@ static __attribute__((noinline)) void *slow_alloc(struct mempool *pool, size_t s
 
 MEMPOOL_API void *mempool_alloc(struct mempool *pool, size_t size)
 {
-	void *ptr = mempool_try_alloc(pool, size);
+	void *ptr;
 
-	return MEMPOOL_UNLIKELY(!ptr) ?
+	return MEMPOOL_UNLIKELY(!mempool_try_alloc(pool, size, &ptr)) ?
 	       slow_alloc(pool, size, __func__, __builtin_return_address(0)) : ptr;
 }
 
 MEMPOOL_API void *mempool_zalloc(struct mempool *pool, size_t size)
 {
-	void *ptr = mempool_try_alloc(pool, size);
+	void *ptr;
 
-	if (MEMPOOL_UNLIKELY(!ptr))
+	if (MEMPOOL_UNLIKELY(!mempool_try_alloc(pool, size, &ptr)))
 		ptr = slow_alloc(pool, size, __func__, __builtin_return_address(0));
 	return ptr ? memset(ptr, 0, size) : NULL;
 }
@@ -295,27 +299,27 @@ MEMPOOL_API void *mempool_aligned_alloc(struct mempool *pool, size_t alignment, 
 	return take_one(pool, call, key, size);
 }
 
-/* One after the other out of the caches; a refill is a batch. */
-static int take_each(struct mempool *pool, size_t size, void **ptrs, unsigned int count)
+/* A magazine at a time out of the caches; a refill is a batch. */
+static int take_cached(struct mempool *pool, uint64_t key, size_t size, void **ptrs,
+		       unsigned int count)
 {
-	unsigned int nr;
-	int err;
+	int saved = errno, err = 0;
+	unsigned int nr = 0;
 
-	for (nr = 0; nr < count; nr++) {
-		ptrs[nr] = mempool_try_alloc(pool, size);
-		if (MEMPOOL_UNLIKELY(!ptrs[nr])) {
-			int saved = errno;
-
-			ptrs[nr] = slow_alloc(pool, size, "mempool_alloc_bulk", NULL);
-			err = errno;
-			errno = saved;
-			if (!ptrs[nr]) {
-				mempool_release_bulk(pool, ptrs, nr);
-				return -err;
-			}
-		}
+	while (nr < count && !err) {
+		nr += mp_cache_alloc_many(pool, size, ptrs + nr, count - nr);
+		if (nr == count)
+			break;
+		ptrs[nr] = mp_cache_alloc(pool, key);
+		if (ptrs[nr])
+			nr++;
+		else
+			err = -errno;
 	}
-	return 0;
+	errno = saved;
+	if (err)
+		mempool_release_bulk(pool, ptrs, nr);
+	return err;
 }
 
 MEMPOOL_API int mempool_alloc_bulk(struct mempool *pool, size_t size, void **ptrs,
@@ -328,7 +332,7 @@ MEMPOOL_API int mempool_alloc_bulk(struct mempool *pool, size_t size, void **ptr
 	if (ret)
 		return ret;
 	if (key >> 1 <= pool->cache.max_block)
-		return take_each(pool, size, ptrs, count);
+		return take_cached(pool, key, size, ptrs, count);
 	return take(pool, call, key, size, ptrs, count);
 }
 
@@ -339,7 +343,7 @@ static __attribute__((noinline)) int slow_release(struct mempool *pool, void *pt
 
 	if (mp_inherited(pool))
 		return mp_refuse(pool, &call);
-	if (!ptr)
+	if (!ptr || mp_cache_release_odd(pool, ptr))
 		return 0;
 	if (pool->checked)
 		return mp_checked_give(pool, &call, &ptr, 1);
@@ -354,7 +358,7 @@ MEMPOOL_API int mempool_release(struct mempool *pool, void *ptr)
 
 MEMPOOL_API int mempool_release_bulk(struct mempool *pool, void *const *ptrs, unsigned int count)
 {
-	unsigned int i;
+	unsigned int nr = 0;
 	int ret, first = 0;
 
 	if (mp_inherited(pool))
@@ -363,12 +367,14 @@ MEMPOOL_API int mempool_release_bulk(struct mempool *pool, void *const *ptrs, un
 		return mp_checked_give(pool, MP_CALL(__func__), ptrs, count);
 	if (!pool->cache.bytes)
 		return mp_give(pool, ptrs, count);
-	for (i = 0; i < count; i++) {
-		ret = mempool_release(pool, ptrs[i]);
+	for (;;) {
+		nr += mp_cache_release_many(pool, ptrs + nr, count - nr);
+		if (nr == count)
+			return first;
+		ret = mempool_release(pool, ptrs[nr++]);
 		if (MEMPOOL_UNLIKELY(ret && !first))
 			first = ret;
 	}
-	return first;
 }
 
 MEMPOOL_API size_t mempool_usable_size(struct mempool *pool, const void *ptr)

@@ -6,6 +6,9 @@
  * handle keeps the generation of each block it got, in a word per block, so
  * that a block which somebody else has returned meanwhile is told apart.
  *
+ * With a cache (poolcache.c) a block has been got by this handle while it lies
+ * in the cache, too.
+ *
  * Order: a word says "held" only after the kernel has handed the block out, and
  * no longer before the kernel has it back: afterwards the block may be another
  * thread's, whose word must not be overwritten.
@@ -28,16 +31,18 @@ static uint64_t words_bytes(uint64_t nr)
 
 static uint64_t pool_bytes(const struct mempool_blocks *blocks)
 {
-	return blocks->stride * blocks->nr;
+	return blocks->head.stride * blocks->nr;
 }
 
 static void free_blocks(struct mempool_blocks *blocks)
 {
 	mp_checked_blocks_exit(blocks);
+	if (blocks->head.out)
+		munmap(blocks->head.out, blocks->head.mask + UINT64_C(1));
 	if (blocks->words)
 		munmap((void *)blocks->words, words_bytes(blocks->nr));
 	if (blocks->region)
-		mp_space_leave(blocks->pool, blocks->region);
+		mp_space_leave(blocks->head.pool, blocks->region);
 	free(blocks);
 }
 
@@ -49,9 +54,9 @@ static struct mempool_blocks *alloc_blocks(struct mempool *pool, uint64_t block_
 
 	if (!blocks)
 		return NULL;
-	blocks->pool = pool;
+	blocks->head.pool = pool;
 	blocks->block_size = block_size;
-	blocks->stride = stride;
+	blocks->head.stride = stride;
 	blocks->nr = nr;
 	blocks->handle = handle;
 	words = mp_zero_pages(words_bytes(nr));
@@ -80,7 +85,7 @@ static int attach(struct mempool_blocks **result, struct mempool *pool, uint32_t
 		ret = mp_populate(pool, blocks->region, offset, pool_bytes(blocks),
 				  MP_TENURE_UNKNOWN);
 	if (!ret) {
-		blocks->base = mp_region_at(blocks->region, offset);
+		blocks->head.base = mp_region_at(blocks->region, offset);
 		if (pool->checked)
 			ret = mp_checked_blocks_init(blocks, offset, private);
 	}
@@ -91,6 +96,13 @@ static int attach(struct mempool_blocks **result, struct mempool *pool, uint32_t
 	atomic_fetch_add(&pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
 	*result = blocks;
 	return 0;
+}
+
+/* Undo attach(), but for the kernel's part. */
+static void detach(struct mempool_blocks *blocks)
+{
+	atomic_fetch_sub(&blocks->head.pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
+	free_blocks(blocks);
 }
 
 static int leave(struct mempool *pool, uint32_t handle)
@@ -112,7 +124,8 @@ static int copy_name(char to[MEMPOOL_NAME_LEN], const char *name)
 	return 0;
 }
 
-static int fill_create(struct mempool_pool_create *cmd, const struct mempool_blocks_options *from)
+static int fill_create(struct mempool_pool_create *cmd, const struct mempool_blocks_options *from,
+		       unsigned int *cache_blocks)
 {
 	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
 	int ret;
@@ -124,6 +137,9 @@ static int fill_create(struct mempool_pool_create *cmd, const struct mempool_blo
 		return ret;
 	if (opts.threshold < -1 || opts.flags & ~MEMPOOL_BLOCKS_KEEP)
 		return -EINVAL;
+	if (opts.cache_blocks && opts.name)	/* see poolcache.c */
+		return -EINVAL;
+	*cache_blocks = opts.cache_blocks;
 	cmd->block_size = opts.block_size;
 	cmd->nr_blocks = opts.num_blocks;
 	cmd->mode = opts.mode;
@@ -144,7 +160,8 @@ static int create(struct mempool_blocks **blocks, struct mempool *pool,
 		  const struct mempool_blocks_options *opts)
 {
 	struct mempool_pool_create cmd = { 0 };
-	int ret = fill_create(&cmd, opts);
+	unsigned int cache_blocks;
+	int ret = fill_create(&cmd, opts, &cache_blocks);
 
 	if (!ret)
 		ret = mp_ioctl(pool, MEMPOOL_IOC_POOL_CREATE, &cmd);
@@ -152,6 +169,11 @@ static int create(struct mempool_blocks **blocks, struct mempool *pool,
 		return ret;
 	ret = attach(blocks, pool, cmd.pool, cmd.offset, cmd.block_size, cmd.stride,
 		     cmd.nr_blocks, !cmd.name[0]);
+	if (!ret && cache_blocks) {
+		ret = mp_pools_attach(*blocks, cache_blocks);
+		if (ret)
+			detach(*blocks);
+	}
 	if (!ret)
 		return 0;
 	if (cmd.flags & MEMPOOL_POOL_KEEP)
@@ -200,11 +222,13 @@ MEMPOOL_API void mempool_blocks_close(struct mempool_blocks *blocks)
 
 	if (!blocks)
 		return;
-	if (!mp_inherited(blocks->pool)) {
-		leave(blocks->pool, blocks->handle);
-		atomic_fetch_sub(&blocks->pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
+	if (mp_inherited(blocks->head.pool)) {
+		free_blocks(blocks);
+	} else {
+		mp_pools_detach(blocks);
+		leave(blocks->head.pool, blocks->handle);
+		detach(blocks);
 	}
-	free_blocks(blocks);
 	errno = saved;
 }
 
@@ -226,7 +250,7 @@ static int send_tokens(struct mempool_blocks *blocks, unsigned long command,
 		.pool = blocks->handle,
 		.count = count,
 	};
-	int ret = mp_ioctl(blocks->pool, command, &cmd);
+	int ret = mp_ioctl(blocks->head.pool, command, &cmd);
 
 	*done = cmd.done < count ? cmd.done : count;
 	return ret;
@@ -239,10 +263,10 @@ static void forget(struct mempool_blocks *blocks, uint32_t index, uint64_t word)
 }
 
 /*
- * Give block @index back. A block that this handle does not hold is sent all
- * the same, to be refused and counted, under a generation that cannot be right.
+ * Give block @index back, past the cache. A block that this handle does not hold
+ * is sent all the same, to be refused and counted, under a generation that cannot be right.
  */
-int mp_return(struct mempool_blocks *blocks, uint32_t index)
+int mp_past_return(struct mempool_blocks *blocks, uint32_t index)
 {
 	struct mempool_token token = { .index = index };
 	uint64_t word = 0, after;
@@ -270,7 +294,7 @@ int mp_return(struct mempool_blocks *blocks, uint32_t index)
 
 static int return_one(struct mempool_blocks *blocks, const struct mp_call *call, uint32_t index)
 {
-	return blocks->checked ? mp_checked_return(blocks, call, index) : mp_return(blocks, index);
+	return blocks->checked ? mp_checked_return(blocks, call, index) : mp_past_return(blocks, index);
 }
 
 static int return_all(struct mempool_blocks *blocks, const struct mp_call *call,
@@ -287,18 +311,61 @@ static int return_all(struct mempool_blocks *blocks, const struct mp_call *call,
 	return first;
 }
 
-static void *address_of(const struct mempool_blocks *blocks, uint32_t index)
-{
-	return blocks->base + index * blocks->stride;
-}
-
 static unsigned int batch_of(const struct mempool_blocks *blocks, unsigned int count)
 {
-	uint32_t max = blocks->pool->info.max_batch;
+	uint32_t max = blocks->head.pool->info.max_batch;
 
 	if (max > MP_BATCH)
 		max = MP_BATCH;
 	return count < max ? count : max;
+}
+
+/* Up to @count blocks, at least one, become this handle's. */
+int mp_past_take(struct mempool_blocks *blocks, struct mempool_token *tokens,
+		 unsigned int count, unsigned int *done)
+{
+	unsigned int i;
+	int ret = send_tokens(blocks, MEMPOOL_IOC_POOL_GET, tokens, batch_of(blocks, count), done);
+
+	if (ret)
+		return ret;
+	for (i = 0; i < *done; i++) {
+		if (tokens[i].index >= blocks->nr)
+			return -EBADE;
+		atomic_store(&blocks->words[tokens[i].index], MP_HELD | tokens[i].generation);
+	}
+	return *done ? 0 : -EBADE;
+}
+
+/*
+ * Give back what mp_past_take() took, and no user has. A block of which the
+ * kernel says that it is not ours any more is none of our business.
+ */
+int mp_past_give(struct mempool_blocks *blocks, const uint32_t *indices, unsigned int count)
+{
+	struct mempool_token tokens[MP_BATCH];
+	unsigned int i, at, nr, done;
+	int ret, first = 0;
+
+	for (at = 0; at < count; at += nr) {
+		nr = batch_of(blocks, count - at);
+		for (i = 0; i < nr; i++) {
+			uint64_t word = atomic_load(&blocks->words[indices[at + i]]);
+
+			tokens[i].index = indices[at + i];
+			tokens[i].generation = (uint32_t)word;
+			forget(blocks, indices[at + i], word);
+		}
+		for (i = 0; i < nr; i += done + 1) {
+			ret = send_tokens(blocks, MEMPOOL_IOC_POOL_RETURN, tokens + i, nr - i,
+					  &done);
+			if (!ret)
+				break;
+			if (!first)
+				first = ret;
+		}
+	}
+	return first;
 }
 
 /* Up to @count blocks, at least one; their number is added to *@nr. */
@@ -306,89 +373,106 @@ static int get_batch(struct mempool_blocks *blocks, const struct mp_call *call, 
 		     unsigned int *indices, unsigned int count, unsigned int *nr)
 {
 	struct mempool_token tokens[MP_BATCH];
-	unsigned int i, done, start = *nr;
-	int ret;
+	unsigned int i, done;
+	int ret = mp_past_take(blocks, tokens, count, &done);
 
-	ret = send_tokens(blocks, MEMPOOL_IOC_POOL_GET, tokens, batch_of(blocks, count), &done);
 	if (ret)
 		return ret;
-	for (i = 0; i < done; i++) {
-		if (tokens[i].index >= blocks->nr)
-			return -EBADE;
-		atomic_store(&blocks->words[tokens[i].index], MP_HELD | tokens[i].generation);
+	for (i = 0; i < done; i++, ++*nr) {
 		if (blocks->checked)
 			mp_checked_got(blocks, call, tokens[i].index);
 		if (ptrs)
-			ptrs[start + i] = address_of(blocks, tokens[i].index);
+			ptrs[*nr] = mp_block_address(blocks, tokens[i].index);
 		if (indices)
-			indices[start + i] = tokens[i].index;
-		++*nr;
+			indices[*nr] = tokens[i].index;
 	}
-	return done ? 0 : -EBADE;
+	return 0;
 }
 
-static uint32_t index_of(const struct mempool_blocks *blocks, const void *ptr)
-{
-	return ((const char *)ptr - blocks->base) / blocks->stride;
-}
-
-static int get_all(struct mempool_blocks *blocks, const struct mp_call *call, void **ptrs,
-		   unsigned int *indices, unsigned int count)
+/* All or none of @count blocks, past the cache. @call: NULL where nothing is checked. */
+int mp_past_get(struct mempool_blocks *blocks, const struct mp_call *call, void **ptrs,
+		unsigned int *indices, unsigned int count)
 {
 	unsigned int i, nr = 0;
 	int ret = 0;
 
-	if (mp_inherited(blocks->pool))
-		return -EPERM;
-	if (!ptrs && !indices)
-		return -EINVAL;
 	while (!ret && nr < count)
 		ret = get_batch(blocks, call, ptrs, indices, count - nr, &nr);
 	for (i = 0; ret && i < nr; i++)
-		return_one(blocks, call, indices ? indices[i] : index_of(blocks, ptrs[i]));
+		return_one(blocks, call, indices ? indices[i] : mp_block_index(blocks, ptrs[i]));
 	return ret;
+}
+
+static __attribute__((noinline)) int slow_get(struct mempool_blocks *blocks,
+					      const char *name, const void *caller, void **ptrs,
+					      unsigned int *indices, unsigned int count)
+{
+	struct mp_call call = { name, caller };
+
+	if (mp_inherited(blocks->head.pool))
+		return -EPERM;
+	if (!ptrs && !indices)
+		return -EINVAL;
+	return blocks->head.magazine ? mp_pools_get(blocks, ptrs, indices, count) :
+		mp_past_get(blocks, &call, ptrs, indices, count);
 }
 
 MEMPOOL_API int mempool_get_blocks(struct mempool_blocks *blocks, void **ptrs,
 				   unsigned int *indices, unsigned int count)
 {
-	return get_all(blocks, MP_CALL(__func__), ptrs, indices, count);
+	return MEMPOOL_UNLIKELY(!mempool_try_get_blocks(blocks, ptrs, indices, count)) ?
+		slow_get(blocks, __func__, __builtin_return_address(0), ptrs, indices, count) : 0;
 }
 
 MEMPOOL_API void *mempool_get_block(struct mempool_blocks *blocks, unsigned int *index)
 {
 	void *ptr;
-	int ret = get_all(blocks, MP_CALL(__func__), &ptr, index, 1);
+	int ret = 0;
 
+	if (MEMPOOL_UNLIKELY(!mempool_try_get_blocks(blocks, &ptr, index, 1)))
+		ret = slow_get(blocks, __func__, __builtin_return_address(0), &ptr, index, 1);
 	return ret ? mp_null(ret) : ptr;
+}
+
+static __attribute__((noinline)) int slow_return(struct mempool_blocks *blocks,
+						 const char *name, const void *caller,
+						 const unsigned int *indices, unsigned int count)
+{
+	struct mp_call call = { name, caller };
+
+	if (mp_inherited(blocks->head.pool))
+		return -EPERM;
+	return blocks->head.magazine ? mp_pools_return(blocks, indices, count) :
+		return_all(blocks, &call, indices, count);
 }
 
 MEMPOOL_API int mempool_return_block(struct mempool_blocks *blocks, unsigned int index)
 {
-	return mp_inherited(blocks->pool) ? -EPERM : return_one(blocks, MP_CALL(__func__), index);
+	return MEMPOOL_UNLIKELY(!mempool_try_return_blocks(blocks, &index, 1)) ?
+		slow_return(blocks, __func__, __builtin_return_address(0), &index, 1) : 0;
 }
 
 MEMPOOL_API int mempool_return_blocks(struct mempool_blocks *blocks, const unsigned int *indices,
 				      unsigned int count)
 {
-	return mp_inherited(blocks->pool) ? -EPERM :
-	       return_all(blocks, MP_CALL(__func__), indices, count);
+	return MEMPOOL_UNLIKELY(!mempool_try_return_blocks(blocks, indices, count)) ?
+		slow_return(blocks, __func__, __builtin_return_address(0), indices, count) : 0;
 }
 
 MEMPOOL_API void *mempool_block_at(struct mempool_blocks *blocks, unsigned int index)
 {
-	return index < blocks->nr ? address_of(blocks, index) : mp_null(-ERANGE);
+	return index < blocks->nr ? mp_block_address(blocks, index) : mp_null(-ERANGE);
 }
 
 MEMPOOL_API int mempool_block_index(struct mempool_blocks *blocks, const void *ptr,
 				    unsigned int *index)
 {
-	uint64_t within = (uintptr_t)ptr - (uintptr_t)blocks->base;
+	uint64_t within = (uintptr_t)ptr - (uintptr_t)blocks->head.base;
 
-	if ((uintptr_t)ptr < (uintptr_t)blocks->base || within >= pool_bytes(blocks) ||
-	    within % blocks->stride >= blocks->block_size)
+	if ((uintptr_t)ptr < (uintptr_t)blocks->head.base || within >= pool_bytes(blocks) ||
+	    within % blocks->head.stride >= blocks->block_size)
 		return -EINVAL;
-	*index = within / blocks->stride;
+	*index = within / blocks->head.stride;
 	return 0;
 }
 
@@ -401,6 +485,8 @@ MEMPOOL_API int mempool_block_token(struct mempool_blocks *blocks, unsigned int 
 
 	if (index >= blocks->nr)
 		return -ERANGE;
+	if (blocks->head.magazine)
+		return -EOPNOTSUPP;	/* see poolcache.c */
 	word = atomic_load(&blocks->words[index]);
 	if (!(word & MP_HELD))
 		return -ENOENT;
@@ -414,8 +500,10 @@ MEMPOOL_API int mempool_adopt_block(struct mempool_blocks *blocks, uint64_t toke
 	unsigned int done;
 	int ret;
 
-	if (mp_inherited(blocks->pool))
+	if (mp_inherited(blocks->head.pool))
 		return -EPERM;
+	if (blocks->head.magazine)
+		return -EOPNOTSUPP;
 	ret = send_tokens(blocks, MEMPOOL_IOC_POOL_ADOPT, &one, 1, &done);
 	if (!ret && one.index >= blocks->nr)
 		return -EBADE;
@@ -432,12 +520,16 @@ static int operate(struct mempool_blocks *blocks, unsigned long command)
 {
 	struct mempool_pool_op cmd = { .pool = blocks->handle };
 
-	return mp_ioctl(blocks->pool, command, &cmd);
+	return mp_ioctl(blocks->head.pool, command, &cmd);
 }
 
 MEMPOOL_API int mempool_coalesce(struct mempool_blocks *blocks)
 {
-	return mp_inherited(blocks->pool) ? -EPERM : operate(blocks, MEMPOOL_IOC_POOL_COALESCE);
+	if (mp_inherited(blocks->head.pool))
+		return -EPERM;
+	if (blocks->head.magazine)
+		mp_pools_flush(blocks);
+	return operate(blocks, MEMPOOL_IOC_POOL_COALESCE);
 }
 
 /*
@@ -450,8 +542,10 @@ MEMPOOL_API int mempool_reset(struct mempool_blocks *blocks)
 	uint32_t i;
 	int ret;
 
-	if (mp_inherited(blocks->pool))
+	if (mp_inherited(blocks->head.pool))
 		return -EPERM;
+	if (blocks->head.magazine)
+		return mp_pools_reset(blocks);
 	for (i = 0; i < blocks->nr; i++) {
 		word = atomic_load_explicit(&blocks->words[i], memory_order_relaxed);
 		if (word & MP_HELD)

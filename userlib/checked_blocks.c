@@ -29,12 +29,12 @@ struct mp_checked_blocks {
 
 static void *block_at(const struct mempool_blocks *blocks, uint32_t index)
 {
-	return blocks->base + index * blocks->stride;
+	return blocks->head.base + index * blocks->head.stride;
 }
 
 static uint64_t all_bytes(const struct mempool_blocks *blocks)
 {
-	return blocks->stride * blocks->nr;
+	return blocks->head.stride * blocks->nr;
 }
 
 /* @offset: where block 0 lies; @blocks is complete. */
@@ -46,10 +46,10 @@ int mp_checked_blocks_init(struct mempool_blocks *blocks, uint64_t offset, bool 
 	if (!checked)
 		return -ENOMEM;
 	checked->private = private;
-	checked->tools = private && mp_checked_tools(blocks->pool);
-	mp_checked_forget(blocks->pool, offset, all_bytes(blocks));
+	checked->tools = private && mp_checked_tools(blocks->head.pool);
+	mp_checked_forget(blocks->head.pool, offset, all_bytes(blocks));
 	if (checked->tools)
-		mp_tools_hide(blocks->base, all_bytes(blocks));
+		mp_tools_hide(blocks->head.base, all_bytes(blocks));
 	blocks->checked = checked;
 	return -pthread_mutex_init(&checked->lock, NULL);
 }
@@ -65,7 +65,7 @@ void mp_checked_blocks_exit(struct mempool_blocks *blocks)
 		if (blocks->words[i] & MP_HELD)
 			mp_tools_retire(block_at(blocks, i), 0);
 	if (checked->tools)
-		mp_tools_show(blocks->base, all_bytes(blocks));
+		mp_tools_show(blocks->head.base, all_bytes(blocks));
 	free(checked);
 	blocks->checked = NULL;
 }
@@ -89,10 +89,10 @@ void mp_checked_got(struct mempool_blocks *blocks, const struct mp_call *call, u
 	pthread_mutex_lock(&checked->lock);
 	held = note->got_by && !note->returned_by;	/* adopted from ourselves */
 	if (note->free &&
-	    mp_find_write(ptr, blocks->stride, checked->tools) < blocks->stride) {
+	    mp_find_write(ptr, blocks->head.stride, checked->tools) < blocks->head.stride) {
 		mp_report(call, ptr, "found now: block %u was written to after its return", index);
 		report_note(note);
-		mp_report_end(mp_checked_goes_on(blocks->pool));
+		mp_report_end(mp_checked_goes_on(blocks->head.pool));
 	}
 	note->free = false;
 	note->got_by = call->caller;
@@ -111,10 +111,10 @@ static void retire(struct mempool_blocks *blocks, uint32_t index)
 	if (!checked->private)
 		return;
 	if (checked->tools)
-		mp_tools_show(ptr, blocks->stride);
-	mp_poison(ptr, blocks->stride);
+		mp_tools_show(ptr, blocks->head.stride);
+	mp_poison(ptr, blocks->head.stride);
 	if (checked->tools)
-		mp_tools_retire(ptr, blocks->stride);
+		mp_tools_retire(ptr, blocks->head.stride);
 	checked->notes[index].free = true;
 }
 
@@ -132,7 +132,7 @@ static void report_return(struct mempool_blocks *blocks, const struct mp_call *c
 			  note->returned_by ? ": returned before" : "");
 	if (index < blocks->nr)
 		report_note(note);
-	mp_report_end(mp_checked_goes_on(blocks->pool));
+	mp_report_end(mp_checked_goes_on(blocks->head.pool));
 }
 
 int mp_checked_return(struct mempool_blocks *blocks, const struct mp_call *call, uint32_t index)
@@ -143,7 +143,7 @@ int mp_checked_return(struct mempool_blocks *blocks, const struct mp_call *call,
 	pthread_mutex_lock(&checked->lock);
 	if (index < blocks->nr && blocks->words[index] & MP_HELD)
 		retire(blocks, index);
-	ret = mp_return(blocks, index);
+	ret = mp_past_return(blocks, index);
 	if (ret == -ERANGE || ret == -ENOENT || ret == -ESTALE)
 		report_return(blocks, call, index, ret);
 	else if (!ret)
@@ -166,7 +166,7 @@ void mp_checked_reset(struct mempool_blocks *blocks, const struct mp_call *call)
 			continue;
 		note->returned_by = call->caller;
 		if (checked->tools)
-			mp_tools_retire(block_at(blocks, i), blocks->stride);
+			mp_tools_retire(block_at(blocks, i), blocks->head.stride);
 	}
 	pthread_mutex_unlock(&checked->lock);
 }

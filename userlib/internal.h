@@ -7,11 +7,12 @@
  *	inproc.c	or the module's core, over a memfd of this process
  *	bucket.c	the rounding rule
  *	alloc.c		blocks of buckets: take, give back
- *	cache.c		free blocks kept by threads, and between them
+ *	thread.h	free blocks kept by threads, and between them: cache.c,
+ *			poolcache.c, thread.c, magazine.c, depot.c
  *	track.c		which blocks are out, and how large they are
  *	space.c		offsets and addresses: the mapping
  *	populate.c	page tables filled before a block is handed out
- *	blocks.c	block pools
+ *	blocks.c	block pools, past their caches
  *	stats.c		counters
  *	checked.c	checked mode: what a program does wrong with blocks of buckets
  *	checked_blocks.c  and with those of block pools
@@ -138,7 +139,8 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
 
 /* ---- track.c ---- */
 
-#define MP_NR_IDS	128	/* the upper bit of a byte is MEMPOOL_ID_CACHED */
+#define MP_NR_IDS	128
+#define MP_ID_CACHED	0x80u	/* beside an id: the block is free in a cache */
 #define MP_ID_OTHER	127	/* bucket without an id: its key is in @keys */
 #define MP_HASH_SIZE	512
 
@@ -146,9 +148,9 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
  * struct mp_track - which blocks of buckets are out
  * @shift: log2 of the unit; every block begins at a multiple of it
  * @units: units in the offset space
- * @ids: for each unit, the bucket's id while a block that is out begins here,
- *	else 0; with MEMPOOL_ID_CACHED while it is free in a cache. Written by
- *	whoever holds the block. Zero pages until used
+ * @places: for each unit a struct mempool_place: of a block that is out or free
+ *	in a cache, else 0. Written by whoever holds the block. Zero pages until
+ *	used
  * @used: for each slot, 1 if a block ever began there
  * @keys: for each slot 0 or the address of an array that has, for each unit with
  *	MP_ID_OTHER, the bucket's key. Made on demand, freed at close
@@ -162,7 +164,7 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
 struct mp_track {
 	unsigned int shift;
 	uint64_t units;
-	atomic_uint_least8_t *ids;
+	atomic_uint_least16_t *places;
 	atomic_uint_least8_t *used;
 	atomic_uintptr_t *keys;
 	pthread_mutex_t lock;
@@ -199,11 +201,11 @@ int mp_take_cached(struct mempool *pool, uint64_t key, void **ptrs, bool *reused
 int mp_give(struct mempool *pool, void *const *ptrs, unsigned int count);
 void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count);
 
-/* ---- cache.c ---- */
+/* ---- thread.h: cache.c, poolcache.c and what they are made of ---- */
 
 /**
- * struct mp_depot - free blocks of one bucket between threads
- * @blocks: NULL until a thread has a magazine for the bucket
+ * struct mp_depot - free blocks of one kind between threads
+ * @blocks: NULL until a thread has a magazine for them
  * @nr: blocks
  * @max: room
  */
@@ -213,43 +215,65 @@ struct mp_depot {
 	unsigned int max;
 };
 
+#define MP_MAX_CACHED_POOLS	(MEMPOOL_NR_MAGAZINES - 128)
+
 /**
  * struct mp_cache - what a session's threads keep ready
- * @bytes: most a thread may keep, and the depot; 0: no caches
+ * @ready: there may be caches
+ * @bytes: most a thread may keep of buckets; 0: nothing
  * @max_block: largest block kept
- * @nr_sizes: units in @buckets
- * @buckets: for each unit of size the bucket's id, 0 where it is not known or
- *	sizes of the unit belong to several
  * @status: the device's page, or NULL
  * @threads: caches of this session; the global lock
  * @had_threads: there has been one; the global lock
  * @shared: there has been another
+ * @pools_lock: protects @pools, and a block pool in it from being closed
+ * @pools: by id, those with a cache, or NULL
+ * @serial: of the block pool that last got a cache; @pools_lock
  * @depot_lock: protects @depots, @depot_bytes
  * @depots: by id
- * @depot_bytes: in all of them
+ * @depot_bytes: of buckets, in all of them
+ * @depot_max: most that may be
  */
 struct mp_cache {
+	bool ready;
 	uint64_t bytes;
 	uint64_t max_block;
-	size_t nr_sizes;
-	unsigned char *buckets;
 	const struct mempool_status *status;
 	struct mp_thread *threads;
 	bool had_threads;
 	atomic_bool shared;
+	pthread_mutex_t pools_lock;
+	struct mempool_blocks *pools[MP_MAX_CACHED_POOLS];
+	uint64_t serial;
 	pthread_mutex_t depot_lock;
-	struct mp_depot depots[MP_NR_IDS];
+	struct mp_depot depots[MEMPOOL_NR_MAGAZINES];
 	uint64_t depot_bytes;
+	uint64_t depot_max;
 };
 
 int mp_cache_init(struct mempool *pool, uint64_t bytes);
 void mp_cache_exit(struct mempool *pool);
 void *mp_cache_alloc(struct mempool *pool, uint64_t key);
 int mp_cache_release(struct mempool *pool, void *ptr);
+unsigned int mp_cache_alloc_many(struct mempool *pool, size_t size, void **ptrs,
+				 unsigned int count);
+unsigned int mp_cache_release_many(struct mempool *pool, void *const *ptrs, unsigned int count);
 bool mp_cache_retry(struct mempool *pool, unsigned int tries);
 int mp_cache_flush(struct mempool *pool, bool recall);
 void mp_cache_account(struct mempool *pool, int64_t bytes);
 uint64_t mp_cache_claim(struct mempool *pool);
+void *mp_cache_alloc_odd(struct mempool *pool, size_t size);
+bool mp_cache_release_odd(struct mempool *pool, void *ptr);
+
+int mp_pools_attach(struct mempool_blocks *blocks, unsigned int cache_blocks);
+void mp_pools_detach(struct mempool_blocks *blocks);
+int mp_pools_get(struct mempool_blocks *blocks, void **ptrs, unsigned int *indices,
+		 unsigned int count);
+int mp_pools_return(struct mempool_blocks *blocks, const unsigned int *indices,
+		    unsigned int count);
+void mp_pools_flush(struct mempool_blocks *blocks);
+int mp_pools_reset(struct mempool_blocks *blocks);
+void mp_pools_correct(struct mempool_blocks *blocks, struct mempool_pool_stats *stats);
 
 /* ---- report.c ---- */
 
@@ -391,28 +415,50 @@ uint64_t mp_round(const struct mempool_info *info, uint64_t size);
 
 /**
  * struct mempool_blocks - a block pool, open
- * @pool: the session
+ * @head: what libmempool_inline.h knows
  * @region: pinned
- * @base: address of block 0
  * @words: one for each block
  * @block_size: bytes
- * @stride: bytes
  * @nr: blocks
  * @handle: the session's number for it
+ * @serial: tells it from others that had its id in threads' caches
+ * @max_slots: of a thread's magazine for it
+ * @filled, @drained: blocks that came into caches from the kernel, and went back
+ * @gets, @net: of threads that have ended; the global lock
+ * @bad: returns refused without asking the kernel
  * @checked: NULL unless in checked mode
  */
 struct mempool_blocks {
-	struct mempool *pool;
+	struct mempool_blocks_head head;
 	struct mp_region *region;
-	char *base;
 	_Atomic uint64_t *words;
 	uint64_t block_size;
-	uint64_t stride;
 	uint32_t nr;
 	uint32_t handle;
 	struct mp_checked_blocks *checked;
+	uint64_t serial;
+	unsigned int max_slots;
+	_Atomic uint64_t filled, drained;
+	uint64_t gets, net;
+	_Atomic uint64_t bad;
 };
 
-int mp_return(struct mempool_blocks *blocks, uint32_t index);
+static inline void *mp_block_address(const struct mempool_blocks *blocks, uint32_t index)
+{
+	return blocks->head.base + index * blocks->head.stride;
+}
+
+static inline uint32_t mp_block_index(const struct mempool_blocks *blocks, const void *ptr)
+{
+	return ((const char *)ptr - blocks->head.base) / blocks->head.stride;
+}
+
+/* Past the caches. */
+int mp_past_get(struct mempool_blocks *blocks, const struct mp_call *call, void **ptrs,
+		unsigned int *indices, unsigned int count);
+int mp_past_return(struct mempool_blocks *blocks, uint32_t index);
+int mp_past_take(struct mempool_blocks *blocks, struct mempool_token *tokens,
+		 unsigned int count, unsigned int *done);
+int mp_past_give(struct mempool_blocks *blocks, const uint32_t *indices, unsigned int count);
 
 #endif /* MP_INTERNAL_H */

@@ -248,6 +248,7 @@ struct mempool_blocks_options {
 	const char *name;		/* NULL: private */
 	unsigned int mode;		/* named: 0600, 0660, 0666; 0 means 0600 */
 	unsigned int flags;		/* MEMPOOL_BLOCKS_* */
+	unsigned int cache_blocks;	/* private: most a thread keeps ready; 0: none */
 };
 #define MEMPOOL_BLOCKS_OPTIONS_INIT \
 	{ .size = sizeof(struct mempool_blocks_options), .threshold = -1 }
@@ -255,6 +256,15 @@ struct mempool_blocks_options {
 /*
  * mempool_blocks_create() - @num_blocks blocks of @block_size bytes
  * @blocks: receives the handle; ended by mempool_blocks_close() before @pool is
+ *
+ * With @cache_blocks each thread keeps up to so many free blocks, rounded down
+ * to a power of two not above 512, and up to 16 times as many lie between
+ * threads: to get and return them then takes no command. Only a private pool has
+ * that (EINVAL with a name): to other members a block in a cache would be held,
+ * and its generation would not change when it is issued anew. Auto-coalescing
+ * looks when a cache gives blocks back; mempool_coalesce(), mempool_reset() and
+ * mempool_flush() empty the calling thread's. Reset and close such a pool while
+ * no other thread is in a call on it.
  *
  * Errors: EINVAL, EOVERFLOW, ENOMEM, EDQUOT, EEXIST (name taken), ENAMETOOLONG,
  * EMFILE, EPERM.

@@ -1,138 +1,378 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * The hot path of mempool_alloc() and mempool_release() for inlining.
+ * The hot path of allocation and release, for inlining.
  *
- * mempool_alloc_inline() and mempool_release_inline() do what the calls do, with
- * the same results, about twice as fast: most of the cost is the call itself.
- * The structures below are laid out by the library that runs; they are part of
- * its ABI under the version in the name of mempool_thread_1. Not to be touched.
+ * mempool_alloc_inline(), mempool_release_inline(), mempool_get_blocks_inline()
+ * and mempool_return_blocks_inline() do what the calls do, with the same results,
+ * about twice as fast: most of the cost is the call itself. The structures below
+ * are laid out by the library that runs; they are part of its ABI under the
+ * version in the name of mempool_thread_1. Not to be touched.
  *
- * How it works. Each thread has a magazine of free blocks for each bucket that
- * it uses. To allocate is to take the topmost, to release to put one on top: no
- * lock, no atomic read-modify-write, no division, and the block itself is not
- * touched. One byte for each place where a block can begin tells its bucket
- * while it is out. Everything unusual falls out of a comparison into a call:
- * another pool than last time, an empty or full magazine, a pointer that is not
- * a block that is out (its byte leads to a magazine that is always empty and
- * always full), the first use of a fresh block and a new peak (both are
- * counted), and a forked child, in whose copy all of this reads as zero.
+ * How it works. Each thread has a magazine of free blocks for each bucket and for
+ * each block pool with a cache that it uses. To allocate is to take the topmost,
+ * to release to put one on top: no lock, no atomic read-modify-write, no
+ * division, and the block itself is not touched. Two bytes for each place where
+ * a block can begin tell its bucket and whether it is out, one byte the same of
+ * each block of a block pool. Everything unusual falls out of a
+ * comparison into a call: another pool than last time, an empty or full
+ * magazine, what is not a block that is out, the first use of a fresh block and
+ * a new peak (both are counted), and a forked child, in whose copy all of this
+ * reads as zero.
+ *
+ * The bucket of a place is not written on the way, only whether it is out: a
+ * release that read what the allocation has just written would have to wait for
+ * it before it knew the magazine.
  */
 #ifndef LIBMEMPOOL_INLINE_H
 #define LIBMEMPOOL_INLINE_H
 
 #include "libmempool.h"
 
+#if defined(__SSE2__) && !defined(MEMPOOL_NO_SIMD)
+#include <emmintrin.h>
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* Ids of buckets are below 128; those above are block pools'. */
+#define MEMPOOL_NR_MAGAZINES	192
+/* Sizes and places are told apart by units of 1 KiB; of other pools, by a call. */
+#define MEMPOOL_UNIT_SHIFT	10
+#define MEMPOOL_NR_SIZES	16384
+/* Blocks at a time: as many as an integer has bits. */
+#define MEMPOOL_MAX_COUNT	64
+
 /*
- * Free blocks of one bucket: blocks lie below @top, those below @lim need the
- * slow path (there are none, they are fresh, or somebody wants them back), and
- * @end is where there is no more room. @allocs counts; @size is the bucket's.
+ * Where a block can begin: @id, of its bucket, 0 if none begins here; @out, 1
+ * while a user has it.
  */
-struct mempool_magazine {
-	void **top;
-	void **lim;
-	void **end;
-	uint64_t allocs;
-	uint64_t size;
+struct mempool_place {
+	unsigned char id;
+	unsigned char out;
 };
 
 /*
- * One thread's cache of one pool. @base and @units are the mapping's, the unit
- * being 1 << @shift bytes; @ids has a byte for each unit, @buckets one for each
- * @nr_sizes classes of sizes; @room is what may be allocated before the peak.
+ * One thread's cache of one pool.
+ *
+ * @pool: NULL also where units are not MEMPOOL_UNIT_SHIFT; @session: in any case
+ * @base: address of unit 0; @units: how many there are
+ * @places: an element for each unit; @places_at_0: address of the one that
+ *	address 0 would have
+ * @room: bytes that may be allocated before the peak
+ * @allocs: blocks of buckets allocated, ever
+ *
+ * Magazines, by id: blocks lie below @tops; those below @lims need the slow path
+ * (there are none, they are fresh, or somebody wants them back; UINTPTR_MAX: all
+ * of them); at @ends there is no more room. A block is an address, or in block pools an index. @gets
+ * counts those of block pools; @sizes are the buckets'.
+ *
+ * @buckets: id by (size - 1) >> MEMPOOL_UNIT_SHIFT; 0: the slow path knows
  */
 struct mempool_thread {
 	struct mempool *pool;
+	struct mempool *session;
 	uintptr_t base;
 	uintptr_t units;
-	unsigned char *ids;
-	const unsigned char *buckets;
-	size_t nr_sizes;
-	unsigned int shift;
+	struct mempool_place *places;
+	uintptr_t places_at_0;
 	int64_t room;
-	struct mempool_magazine magazines[256];
+	uint64_t allocs;
+	void **tops[MEMPOOL_NR_MAGAZINES];
+	void **lims[MEMPOOL_NR_MAGAZINES];
+	void **ends[MEMPOOL_NR_MAGAZINES];
+	int64_t sizes[MEMPOOL_NR_MAGAZINES];
+	uint64_t gets[MEMPOOL_NR_MAGAZINES];
+	unsigned char buckets[MEMPOOL_NR_SIZES];
 };
 
-/* Of this thread; never NULL. The bit that says "free, in a cache". */
+/* Of this thread; never NULL. */
 extern __thread struct mempool_thread *mempool_thread_1
 	__attribute__((tls_model("initial-exec")));
-#define MEMPOOL_ID_CACHED	0x80u
+
+/*
+ * What struct mempool_blocks begins with. @out has a byte for each block, 1 while
+ * a user has it; there are @mask + 1, a power of two, those beyond the last block
+ * being 0 for ever. @magazine is 0, always empty and always full, without a cache.
+ */
+struct mempool_blocks_head {
+	struct mempool *pool;
+	char *base;
+	uint64_t stride;
+	unsigned char *out;
+	uint32_t mask;
+	uint32_t magazine;
+};
 
 #define MEMPOOL_UNLIKELY(x)	__builtin_expect(!!(x), 0)
+#define MEMPOOL_INLINE		static inline __attribute__((always_inline))
 
-/* Where @ptr lies, in units; beyond all units when it is misaligned. */
-static inline uintptr_t mempool_unit_of(const struct mempool_thread *t, const void *ptr)
+/*
+ * Words that one thread writes and others may read, for the statistics, or the
+ * other way round (@lims). Said to be atomic they cost several instructions more;
+ * only a checker of threads needs to be told.
+ */
+#ifdef __SANITIZE_THREAD__
+#define MEMPOOL_GET(word)	__atomic_load_n(&(word), __ATOMIC_RELAXED)
+#define MEMPOOL_SET(word, to)	__atomic_store_n(&(word), to, __ATOMIC_RELAXED)
+#else
+#define MEMPOOL_GET(word)	(word)
+#define MEMPOOL_SET(word, to)	((void)((word) = (to)))
+#endif
+
+/* ---- buckets ---- */
+
+/*
+ * A block for @size, units being 1 << @shift, into *@ptr. 0: only a call can tell.
+ */
+MEMPOOL_INLINE int mempool_pop(struct mempool_thread *t, size_t size, unsigned int shift,
+			       void **ptr)
+{
+	size_t units = (size - 1) >> shift;
+	unsigned int id;
+	void **top;
+
+	if (MEMPOOL_UNLIKELY(units >= MEMPOOL_NR_SIZES))
+		return 0;
+	id = t->buckets[units];
+	top = t->tops[id];
+	if (MEMPOOL_UNLIKELY(top <= MEMPOOL_GET(t->lims[id])))
+		return 0;
+	t->room -= t->sizes[id];
+	if (MEMPOOL_UNLIKELY(t->room < 0)) {
+		t->room += t->sizes[id];
+		return 0;
+	}
+	*ptr = top[-1];
+	if (!*ptr)
+		__builtin_unreachable();	/* spares the caller's test */
+	MEMPOOL_SET(t->tops[id], top - 1);
+	MEMPOOL_SET(t->allocs, t->allocs + 1);
+	((struct mempool_place *)(t->places_at_0 +
+		((uintptr_t)*ptr >> shift) * sizeof(struct mempool_place)))->out = 1;
+	return 1;
+}
+
+/*
+ * Take @ptr back, if it begins one of @units units of 1 << @shift bytes (a
+ * misaligned one lies beyond all). 0: only a call can tell.
+ */
+MEMPOOL_INLINE int mempool_push(struct mempool_thread *t, void *ptr, uintptr_t units,
+				unsigned int shift)
 {
 	uintptr_t offset = (uintptr_t)ptr - t->base;
-
-	return offset >> t->shift | offset << (-t->shift % (sizeof(offset) * 8));
-}
-
-/* NULL: only a call can tell. */
-static inline void *mempool_try_alloc(struct mempool *pool, size_t size)
-{
-	struct mempool_thread *t = mempool_thread_1;
-	size_t units = (size - 1) >> t->shift;
-	struct mempool_magazine *m;
-	unsigned char id;
-	int64_t room;
-	void **top;
-	void *ptr;
-
-	if (MEMPOOL_UNLIKELY(t->pool != pool || units >= t->nr_sizes))
-		return NULL;
-	id = __atomic_load_n(&t->buckets[units], __ATOMIC_RELAXED);
-	m = &t->magazines[id];
-	top = m->top;
-	room = t->room - (int64_t)m->size;
-	if (MEMPOOL_UNLIKELY(top <= __atomic_load_n(&m->lim, __ATOMIC_RELAXED) || room < 0))
-		return NULL;
-	ptr = top[-1];
-	__atomic_store_n(&m->top, top - 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&m->allocs, m->allocs + 1, __ATOMIC_RELAXED);
-	t->room = room;
-	__atomic_store_n(&t->ids[((uintptr_t)ptr - t->base) >> t->shift], id, __ATOMIC_RELAXED);
-	return ptr;
-}
-
-/* 0: only a call can tell. */
-static inline int mempool_try_release(struct mempool *pool, void *ptr)
-{
-	struct mempool_thread *t = mempool_thread_1;
-	uintptr_t unit = mempool_unit_of(t, ptr);
-	struct mempool_magazine *m;
-	unsigned char id;
+	uintptr_t unit = offset >> shift | offset << (-shift % (sizeof(offset) * 8));
+	struct mempool_place *place;
+	unsigned int id;
 	void **top;
 
-	if (MEMPOOL_UNLIKELY(t->pool != pool || unit >= t->units))
+	if (MEMPOOL_UNLIKELY(unit >= units))
 		return 0;
-	id = __atomic_load_n(&t->ids[unit], __ATOMIC_RELAXED);
-	m = &t->magazines[id];
-	top = m->top;
-	if (MEMPOOL_UNLIKELY(top >= m->end))
+	place = &t->places[unit];
+	id = place->id;
+	top = t->tops[id];
+	if (MEMPOOL_UNLIKELY(!place->out || top >= t->ends[id]))
 		return 0;
 	*top = ptr;
-	__atomic_store_n(&m->top, top + 1, __ATOMIC_RELAXED);
-	t->room += (int64_t)m->size;
-	__atomic_store_n(&t->ids[unit], id | MEMPOOL_ID_CACHED, __ATOMIC_RELAXED);
+	MEMPOOL_SET(t->tops[id], top + 1);
+	t->room += t->sizes[id];
+	place->out = 0;
 	return 1;
+}
+
+/* As mempool_alloc(), or 0: only a call can tell. */
+MEMPOOL_INLINE int mempool_try_alloc(struct mempool *pool, size_t size, void **ptr)
+{
+	struct mempool_thread *t = mempool_thread_1;
+
+	if (MEMPOOL_UNLIKELY(t->pool != pool))
+		return 0;
+	return mempool_pop(t, size, MEMPOOL_UNIT_SHIFT, ptr);
+}
+
+/* As mempool_release(), or 0: only a call can tell. */
+MEMPOOL_INLINE int mempool_try_release(struct mempool *pool, void *ptr)
+{
+	struct mempool_thread *t = mempool_thread_1;
+
+	if (MEMPOOL_UNLIKELY(t->pool != pool))
+		return 0;
+	return mempool_push(t, ptr, t->units, MEMPOOL_UNIT_SHIFT);
 }
 
 /* mempool_alloc_inline() - as mempool_alloc() */
 static inline void *mempool_alloc_inline(struct mempool *pool, size_t size)
 {
-	void *ptr = mempool_try_alloc(pool, size);
+	void *ptr;
 
-	return MEMPOOL_UNLIKELY(!ptr) ? mempool_alloc(pool, size) : ptr;
+	return MEMPOOL_UNLIKELY(!mempool_try_alloc(pool, size, &ptr)) ?
+		mempool_alloc(pool, size) : ptr;
 }
 
 /* mempool_release_inline() - as mempool_release() */
 static inline int mempool_release_inline(struct mempool *pool, void *ptr)
 {
 	return MEMPOOL_UNLIKELY(!mempool_try_release(pool, ptr)) ? mempool_release(pool, ptr) : 0;
+}
+
+/* ---- block pools ---- */
+
+/* Four blocks, from @from on, go out to a user. */
+MEMPOOL_INLINE void mempool_get_four(unsigned char *out, char *blocks, uint64_t bytes,
+				     void **from, void **ptrs, unsigned int *indices)
+{
+	out[(uint32_t)(uintptr_t)from[0]] = 1;
+	out[(uint32_t)(uintptr_t)from[1]] = 1;
+	out[(uint32_t)(uintptr_t)from[2]] = 1;
+	out[(uint32_t)(uintptr_t)from[3]] = 1;
+#if defined(__SSE2__) && defined(__x86_64__) && !defined(MEMPOOL_NO_SIMD)
+	{
+		/* Strides are below 4 GiB where there is a cache. */
+		const __m128i base = _mm_set1_epi64x((long long)(uintptr_t)blocks);
+		const __m128i stride = _mm_set1_epi64x((long long)bytes);
+		__m128i one = _mm_loadu_si128((const __m128i *)from);
+		__m128i two = _mm_loadu_si128((const __m128i *)(from + 2));
+
+		if (ptrs) {
+			_mm_storeu_si128((__m128i *)ptrs,
+					 _mm_add_epi64(base, _mm_mul_epu32(one, stride)));
+			_mm_storeu_si128((__m128i *)(ptrs + 2),
+					 _mm_add_epi64(base, _mm_mul_epu32(two, stride)));
+		}
+		if (indices)
+			_mm_storeu_si128((__m128i *)indices, _mm_castps_si128(
+				_mm_shuffle_ps(_mm_castsi128_ps(one), _mm_castsi128_ps(two), 0x88)));
+	}
+#else
+	for (int i = 0; i < 4; i++) {
+		if (ptrs)
+			ptrs[i] = blocks + (uintptr_t)from[i] * bytes;
+		if (indices)
+			indices[i] = (unsigned int)(uintptr_t)from[i];
+	}
+#endif
+}
+
+/* Put @count indices into a magazine; all of their bits together. */
+MEMPOOL_INLINE unsigned int mempool_put(void **to, const unsigned int *indices,
+					unsigned int count)
+{
+	unsigned int i = 0, all = 0;
+
+#if defined(__SSE2__) && defined(__x86_64__) && !defined(MEMPOOL_NO_SIMD)
+	if (count >= 4) {
+		__m128i bits = _mm_setzero_si128();
+
+		for (; i + 4 <= count; i += 4) {
+			__m128i four = _mm_loadu_si128((const __m128i *)(indices + i));
+
+			bits = _mm_or_si128(bits, four);
+			_mm_storeu_si128((__m128i *)(to + i),
+					 _mm_unpacklo_epi32(four, _mm_setzero_si128()));
+			_mm_storeu_si128((__m128i *)(to + i + 2),
+					 _mm_unpackhi_epi32(four, _mm_setzero_si128()));
+		}
+		bits = _mm_or_si128(bits, _mm_unpackhi_epi64(bits, bits));
+		bits = _mm_or_si128(bits, _mm_shuffle_epi32(bits, 1));
+		all = (unsigned int)_mm_cvtsi128_si32(bits);
+	}
+#endif
+	for (; i < count; i++) {
+		all |= indices[i];
+		to[i] = (void *)(uintptr_t)indices[i];
+	}
+	return all;
+}
+
+/* As mempool_get_blocks(), or 0: only a call can tell. */
+MEMPOOL_INLINE int mempool_try_get_blocks(struct mempool_blocks *blocks, void **ptrs,
+					  unsigned int *indices, unsigned int count)
+{
+	const struct mempool_blocks_head *b = (const struct mempool_blocks_head *)blocks;
+	struct mempool_thread *t = mempool_thread_1;
+	uint32_t id = b->magazine;
+	unsigned char *out = b->out;
+	uint64_t stride = b->stride;
+	char *base = b->base;
+	void **top = t->tops[id];
+	unsigned int i = 0;
+
+	if (MEMPOOL_UNLIKELY(t->session != b->pool || count > MEMPOOL_MAX_COUNT ||
+			     (uintptr_t)top - count * sizeof(*top) <
+			     (uintptr_t)MEMPOOL_GET(t->lims[id]) || !(ptrs || indices)))
+		return 0;
+	top -= count;
+	for (; i + 4 <= count; i += 4)
+		mempool_get_four(out, base, stride, top + i, ptrs ? ptrs + i : NULL,
+				 indices ? indices + i : NULL);
+	for (; i < count; i++) {
+		uint32_t index = (uint32_t)(uintptr_t)top[i];
+
+		out[index] = 1;
+		if (ptrs)
+			ptrs[i] = base + index * stride;
+		if (indices)
+			indices[i] = index;
+	}
+	MEMPOOL_SET(t->tops[id], top);
+	MEMPOOL_SET(t->gets[id], t->gets[id] + count);
+	return 1;
+}
+
+/*
+ * As mempool_return_blocks(), or 0: only a call can tell. That each was out is
+ * seen afterwards, from what was read before it was written; so one that comes
+ * twice is found as well, and all can be put back as it was.
+ */
+MEMPOOL_INLINE int mempool_try_return_blocks(struct mempool_blocks *blocks,
+					     const unsigned int *indices, unsigned int count)
+{
+	const struct mempool_blocks_head *b = (const struct mempool_blocks_head *)blocks;
+	struct mempool_thread *t = mempool_thread_1;
+	uint32_t id = b->magazine;
+	unsigned char *out = b->out;
+	void **top = t->tops[id];
+	uint64_t were = 0;
+	unsigned int i;
+
+	if (MEMPOOL_UNLIKELY(t->session != b->pool || count > MEMPOOL_MAX_COUNT ||
+			     (uintptr_t)t->ends[id] - (uintptr_t)top < count * sizeof(*top)))
+		return 0;
+	if (MEMPOOL_UNLIKELY(mempool_put(top, indices, count) > b->mask))
+		return 0;
+#pragma GCC unroll 8
+	for (i = 0; i < count; i++) {
+		unsigned int index = indices[i];
+
+		were = were * 2 + out[index];
+		out[index] = 0;
+	}
+	if (MEMPOOL_UNLIKELY(were != (count ? ~UINT64_C(0) >> (64 - count) : 0))) {
+		while (i--) {	/* the first of two is the one that was right */
+			out[indices[i]] = were & 1;
+			were >>= 1;
+		}
+		return 0;
+	}
+	MEMPOOL_SET(t->tops[id], top + count);
+	return 1;
+}
+
+/* mempool_get_blocks_inline() - as mempool_get_blocks() */
+MEMPOOL_INLINE int mempool_get_blocks_inline(struct mempool_blocks *blocks, void **ptrs,
+					     unsigned int *indices, unsigned int count)
+{
+	return MEMPOOL_UNLIKELY(!mempool_try_get_blocks(blocks, ptrs, indices, count)) ?
+		mempool_get_blocks(blocks, ptrs, indices, count) : 0;
+}
+
+/* mempool_return_blocks_inline() - as mempool_return_blocks() */
+MEMPOOL_INLINE int mempool_return_blocks_inline(struct mempool_blocks *blocks,
+						const unsigned int *indices, unsigned int count)
+{
+	return MEMPOOL_UNLIKELY(!mempool_try_return_blocks(blocks, indices, count)) ?
+		mempool_return_blocks(blocks, indices, count) : 0;
 }
 
 #ifdef __cplusplus

@@ -56,9 +56,12 @@ MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *st
 static int ask(struct mempool_blocks *blocks, struct mempool_blocks_stats *to)
 {
 	struct mempool_pool_stats from = { .pool = blocks->handle };
-	int ret = mp_ioctl(blocks->pool, MEMPOOL_IOC_POOL_STATS, &from);
-	uint64_t steps = from.free > 1 ? from.free - 1 : 0;
+	int ret = mp_ioctl(blocks->head.pool, MEMPOOL_IOC_POOL_STATS, &from);
+	uint64_t steps;
 
+	if (!ret && blocks->head.magazine && !mp_inherited(blocks->head.pool))
+		mp_pools_correct(blocks, &from);
+	steps = from.free > 1 ? from.free - 1 : 0;
 	*to = (struct mempool_blocks_stats) {
 		.block_size = from.block_size,
 		.stride = from.stride,

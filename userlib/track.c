@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Which blocks are out, and of which bucket: one byte for each place where a
+ * Which blocks are out, and of which bucket: two bytes for each place where a
  * block can begin, written by the thread that takes or gives back the block. So
  * a pointer leads to its bucket without a question to the kernel, and a stale
  * one to nothing.
@@ -10,10 +10,13 @@
 
 #include "internal.h"
 
-/* A slab begins with a page, so every block at a multiple of all bucket sizes' common power of 2. */
+/*
+ * A slab begins with a page, so every block at a multiple of all bucket sizes'
+ * common power of 2; with the usual tiers that is MEMPOOL_UNIT_SHIFT.
+ */
 static unsigned int unit_shift(const struct mempool_info *info)
 {
-	uint64_t bits = 4096;
+	uint64_t bits = UINT64_C(1) << MEMPOOL_UNIT_SHIFT;
 	unsigned int i, shift = 0;
 
 	for (i = 0; i < info->nr_tiers; i++)
@@ -37,6 +40,26 @@ void *mp_zero_pages(uint64_t len)
 	return pages == MAP_FAILED ? NULL : pages;
 }
 
+/* What a place reads as: the id, and whether the block is out or in a cache. */
+union place {
+	struct mempool_place part;
+	uint_least16_t word;
+};
+
+static uint_least16_t place(unsigned int id)
+{
+	union place place = { .part = { id & ~MP_ID_CACHED, id && !(id & MP_ID_CACHED) } };
+
+	return place.word;
+}
+
+static unsigned int id_of(uint_least16_t word)
+{
+	union place place = { .word = word };
+
+	return place.part.id && !place.part.out ? place.part.id | MP_ID_CACHED : place.part.id;
+}
+
 int mp_track_init(struct mempool *pool)
 {
 	struct mp_track *track = &pool->track;
@@ -44,10 +67,10 @@ int mp_track_init(struct mempool *pool)
 
 	track->shift = unit_shift(&pool->info);
 	track->units = pool->info.space_bytes >> track->shift;
-	track->ids = mp_zero_pages(track->units);
+	track->places = mp_zero_pages(track->units * sizeof(track->places[0]));
 	track->used = calloc(nr_slots, sizeof(track->used[0]));
 	track->keys = calloc(nr_slots, sizeof(track->keys[0]));
-	if (!track->ids || !track->used || !track->keys)
+	if (!track->places || !track->used || !track->keys)
 		return -ENOMEM;
 	return -pthread_mutex_init(&track->lock, NULL);
 }
@@ -61,8 +84,8 @@ void mp_track_exit(struct mempool *pool)
 		free((void *)atomic_load(&track->keys[i]));
 	free(track->keys);
 	free(track->used);
-	if (track->ids)
-		munmap(track->ids, track->units);
+	if (track->places)
+		munmap(track->places, track->units * sizeof(track->places[0]));
 }
 
 /* Where @key is in the hash table, or the empty place where it would go. */
@@ -141,15 +164,15 @@ int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_
 	}
 	if (!atomic_load_explicit(&track->used[slot], memory_order_relaxed))
 		atomic_store_explicit(&track->used[slot], 1, memory_order_relaxed);
-	atomic_store_explicit(&track->ids[offset >> track->shift], id, memory_order_release);
+	atomic_store_explicit(&track->places[offset >> track->shift], place(id), memory_order_release);
 	return 0;
 }
 
-static _Atomic uint8_t *id_at(struct mp_track *track, uint64_t offset)
+static atomic_uint_least16_t *place_at(struct mp_track *track, uint64_t offset)
 {
 	if (offset & ((UINT64_C(1) << track->shift) - 1) || offset >> track->shift >= track->units)
 		return NULL;
-	return &track->ids[offset >> track->shift];
+	return &track->places[offset >> track->shift];
 }
 
 /*
@@ -158,45 +181,44 @@ static _Atomic uint8_t *id_at(struct mp_track *track, uint64_t offset)
  */
 unsigned int mp_track_take(struct mempool *pool, uint64_t offset)
 {
-	_Atomic uint8_t *id = id_at(&pool->track, offset);
+	atomic_uint_least16_t *at = place_at(&pool->track, offset);
+	unsigned int id = mp_track_look(pool, offset);
 
-	unsigned int now = id ? atomic_load_explicit(id, memory_order_relaxed) : 0;
-
-	return !now || now & MEMPOOL_ID_CACHED ? 0 : atomic_exchange(id, 0);
+	return !id || id & MP_ID_CACHED ? 0 : id_of(atomic_exchange(at, 0));
 }
 
-/* The byte of a place: id, MEMPOOL_ID_CACHED, 0 also where no block can begin. */
+/* The id of a place, with MP_ID_CACHED; 0 also where no block can begin. */
 unsigned int mp_track_look(struct mempool *pool, uint64_t offset)
 {
-	_Atomic uint8_t *id = id_at(&pool->track, offset);
+	atomic_uint_least16_t *at = place_at(&pool->track, offset);
 
-	return id ? atomic_load_explicit(id, memory_order_relaxed) : 0;
+	return at ? id_of(atomic_load_explicit(at, memory_order_relaxed)) : 0;
 }
 
 /* For a block that the caller has: from a cache to a user and back. */
 void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id)
 {
-	atomic_store_explicit(id_at(&pool->track, offset), id, memory_order_relaxed);
+	atomic_store_explicit(place_at(&pool->track, offset), place(id), memory_order_relaxed);
 }
 
 /* The kernel has refused it: it is out still. */
 void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id)
 {
-	uint8_t none = 0;
+	uint_least16_t none = 0;
 
 	if (id)
-		atomic_compare_exchange_strong(id_at(&pool->track, offset), &none, id);
+		atomic_compare_exchange_strong(place_at(&pool->track, offset), &none, place(id));
 }
 
 /* The bucket of the block that begins at @offset, 0 if none does. */
 uint64_t mp_track_key(struct mempool *pool, uint64_t offset)
 {
 	struct mp_track *track = &pool->track;
-	_Atomic uint8_t *where = id_at(track, offset);
-	unsigned int id = where ? atomic_load_explicit(where, memory_order_acquire) : 0;
+	atomic_uint_least16_t *at = place_at(track, offset);
+	unsigned int id = at ? id_of(atomic_load_explicit(at, memory_order_acquire)) : 0;
 	uint64_t *keys;
 
-	if (id & MEMPOOL_ID_CACHED)
+	if (id & MP_ID_CACHED)
 		return 0;
 	if (id != MP_ID_OTHER)
 		return track->key_of[id];
@@ -216,8 +238,8 @@ uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end)
 			offset = (offset / MP_CHUNK + 1) * MP_CHUNK;
 			continue;
 		}
-		id = atomic_load_explicit(&track->ids[offset >> track->shift], memory_order_relaxed);
-		if (id && !(id & MEMPOOL_ID_CACHED))
+		id = mp_track_look(pool, offset);
+		if (id && !(id & MP_ID_CACHED))
 			return offset;
 		offset += unit;
 	}

@@ -111,9 +111,9 @@ static int test_coalesce(const struct request *r)
 static int counted_pair(const struct request *r, long n)
 {
 	while (n--) {
-		void *ptr = mempool_try_alloc(bench_pool, r->size);
+		void *ptr;
 
-		if (UNLIKELY(!ptr))
+		if (UNLIKELY(!mempool_try_alloc(bench_pool, r->size, &ptr)))
 			return -1;
 		escape(ptr);
 		if (UNLIKELY(!mempool_try_release(bench_pool, ptr)))
@@ -125,42 +125,39 @@ static int counted_pair(const struct request *r, long n)
 /* The same without the counters. */
 static __attribute__((noinline)) int bare_pair(const struct request *r, long n)
 {
-	struct mempool *pool = bench_pool;
-	size_t size = r->size;
-
 	while (n--) {
 		struct mempool_thread *t = mempool_thread_1;
-		size_t units = (size - 1) >> t->shift;
-		struct mempool_magazine *m;
+		size_t units = (r->size - 1) >> MEMPOOL_UNIT_SHIFT;
+		struct mempool_place *place;
+		unsigned int id;
 		uintptr_t unit;
 		void **top, *ptr;
-		unsigned char id;
 
-		if (UNLIKELY(t->pool != pool || units >= t->nr_sizes))
+		if (UNLIKELY(t->pool != bench_pool || units >= MEMPOOL_NR_SIZES))
 			return -1;
-		id = __atomic_load_n(&t->buckets[units], __ATOMIC_RELAXED);
-		m = &t->magazines[id];
-		top = m->top;
-		if (UNLIKELY(top <= __atomic_load_n(&m->lim, __ATOMIC_RELAXED)))
+		id = t->buckets[units];
+		top = t->tops[id];
+		if (UNLIKELY(top <= __atomic_load_n(&t->lims[id], __ATOMIC_RELAXED)))
 			return -1;
 		ptr = top[-1];
-		__atomic_store_n(&m->top, top - 1, __ATOMIC_RELAXED);
-		__atomic_store_n(&t->ids[((uintptr_t)ptr - t->base) >> t->shift], id,
-				 __ATOMIC_RELAXED);
+		__atomic_store_n(&t->tops[id], top - 1, __ATOMIC_RELAXED);
+		((struct mempool_place *)(t->places_at_0 +
+			((uintptr_t)ptr >> MEMPOOL_UNIT_SHIFT) * sizeof(*place)))->out = 1;
 		escape(ptr);
 
 		t = mempool_thread_1;
-		unit = mempool_unit_of(t, ptr);
-		if (UNLIKELY(t->pool != pool || unit >= t->units))
+		unit = (uintptr_t)ptr - t->base;
+		unit = unit >> MEMPOOL_UNIT_SHIFT | unit << (64 - MEMPOOL_UNIT_SHIFT);
+		if (UNLIKELY(t->pool != bench_pool || unit >= t->units))
 			return -1;
-		id = __atomic_load_n(&t->ids[unit], __ATOMIC_RELAXED);
-		m = &t->magazines[id];
-		top = m->top;
-		if (UNLIKELY(top >= m->end))
+		place = &t->places[unit];
+		id = place->id;
+		top = t->tops[id];
+		if (UNLIKELY(!place->out || top >= t->ends[id]))
 			return -1;
 		*top = ptr;
-		__atomic_store_n(&m->top, top + 1, __ATOMIC_RELAXED);
-		__atomic_store_n(&t->ids[unit], id | MEMPOOL_ID_CACHED, __ATOMIC_RELAXED);
+		__atomic_store_n(&t->tops[id], top + 1, __ATOMIC_RELAXED);
+		place->out = 0;
 	}
 	return 0;
 }

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Free blocks between threads: what one has too many of, another may take
+ * without asking the kernel (Bonwick and Adams, Magazines and Vmem, 2001).
+ *
+ * One depot for each kind of block, an array under a lock that is held for a
+ * memcpy(). Together those of buckets hold mp_cache.depot_max bytes at most.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "thread.h"
+
+/* Bytes that the bound counts for a block. Block pools' are there anyway. */
+static uint64_t size_of(const struct mempool *pool, unsigned int id)
+{
+	return id < MP_FIRST_POOL ? pool->track.key_of[id] >> 1 : 0;
+}
+
+/*
+ * Room for @max blocks, made when a thread first has a magazine for them, and
+ * touched then: later uses are to take no fault. Without memory it has none.
+ */
+void mp_depot_prepare(struct mempool *pool, unsigned int id, unsigned int max)
+{
+	struct mp_depot *depot = &pool->cache.depots[id];
+
+	pthread_mutex_lock(&pool->cache.depot_lock);
+	if (!depot->blocks) {
+		depot->blocks = malloc(max * sizeof(depot->blocks[0]));
+		if (depot->blocks) {
+			memset(depot->blocks, 0, max * sizeof(depot->blocks[0]));
+			depot->max = max;
+		}
+	}
+	pthread_mutex_unlock(&pool->cache.depot_lock);
+}
+
+/* Leave up to @nr blocks in the depot: how many it took, from the first on. */
+unsigned int mp_depot_put(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr)
+{
+	struct mp_cache *cache = &pool->cache;
+	struct mp_depot *depot = &cache->depots[id];
+	uint64_t size = size_of(pool, id), room;
+
+	pthread_mutex_lock(&cache->depot_lock);
+	room = depot->max - depot->nr;
+	if (size && room > (cache->depot_max - cache->depot_bytes) / size)
+		room = (cache->depot_max - cache->depot_bytes) / size;
+	if (nr > room)
+		nr = room;
+	if (nr)
+		memcpy(depot->blocks + depot->nr, blocks, nr * sizeof(blocks[0]));
+	depot->nr += nr;
+	cache->depot_bytes += nr * size;
+	pthread_mutex_unlock(&cache->depot_lock);
+	return nr;
+}
+
+/* Take up to @nr blocks, those that came last: how many there were. */
+unsigned int mp_depot_get(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr)
+{
+	struct mp_cache *cache = &pool->cache;
+	struct mp_depot *depot = &cache->depots[id];
+
+	pthread_mutex_lock(&cache->depot_lock);
+	if (nr > depot->nr)
+		nr = depot->nr;
+	depot->nr -= nr;
+	if (nr)
+		memcpy(blocks, depot->blocks + depot->nr, nr * sizeof(blocks[0]));
+	cache->depot_bytes -= nr * size_of(pool, id);
+	pthread_mutex_unlock(&cache->depot_lock);
+	return nr;
+}
+
+unsigned int mp_depot_count(struct mempool *pool, unsigned int id)
+{
+	unsigned int nr;
+
+	pthread_mutex_lock(&pool->cache.depot_lock);
+	nr = pool->cache.depots[id].nr;
+	pthread_mutex_unlock(&pool->cache.depot_lock);
+	return nr;
+}
+
+/* All blocks of a kind back to the kernel. */
+void mp_depot_empty_one(struct mempool *pool, unsigned int id)
+{
+	void *blocks[MP_BATCH];
+	unsigned int nr;
+
+	while ((nr = mp_depot_get(pool, id, blocks, MP_BATCH))) {
+		if (id < MP_FIRST_POOL)
+			mp_give_cached(pool, blocks, nr);
+		else
+			mp_pools_give_cached(pool, id, blocks, nr);
+	}
+}
+
+void mp_depot_empty(struct mempool *pool)
+{
+	unsigned int id;
+
+	for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++)
+		mp_depot_empty_one(pool, id);
+}
+
+/* The blocks in it, if any, are gone. */
+void mp_depot_free(struct mempool *pool, unsigned int id)
+{
+	struct mp_depot *depot = &pool->cache.depots[id];
+
+	free(depot->blocks);
+	*depot = (struct mp_depot) { 0 };
+}

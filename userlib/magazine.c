@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Magazines: blocks of one kind, a bucket's or a block pool's, that one thread
+ * has ready. What happens when one is empty or full or is to be given up.
+ *
+ * Fresh blocks, which no user had yet, lie at the bottom of a magazine, below
+ * its lim: so each is counted when it is first used, and no sooner.
+ *
+ * All functions are the owner's, but for mp_magazine_recall() and
+ * mp_magazine_count().
+ */
+#include <string.h>
+
+#include "thread.h"
+
+/* Blocks in a magazine; of another thread's, about. */
+unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id)
+{
+	void **bottom = __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED);
+	void **top = __atomic_load_n(&t->hot.tops[id], __ATOMIC_RELAXED);
+
+	return bottom && top > bottom ? top - bottom : 0;
+}
+
+void mp_magazine_set_lim(struct mp_thread *t, unsigned int id)
+{
+	struct mp_cold *c = &t->cold[id];
+
+	__atomic_store_n(&t->hot.lims[id], c->bottom + c->fresh, __ATOMIC_RELAXED);
+}
+
+void mp_magazine_set_top(struct mp_thread *t, unsigned int id, void **top)
+{
+	__atomic_store_n(&t->hot.tops[id], top, __ATOMIC_RELAXED);
+}
+
+/* Send the owner into the slow path when it next takes a block. Any thread. */
+void mp_magazine_recall(struct mp_thread *t, unsigned int id)
+{
+	__atomic_store_n(&t->hot.lims[id], MP_NOTHING, __ATOMIC_RELAXED);
+}
+
+/* ---- what they are made of --------------------------------------------------- */
+
+static void ***list_of(struct mp_thread *t, unsigned int slots)
+{
+	return &t->free_slots[__builtin_ctz(slots)];
+}
+
+/* An array for a magazine, @slots being a power of two, or NULL. */
+static void **get_slots(struct mp_thread *t, unsigned int slots)
+{
+	void ***list = list_of(t, slots), **array = *list;
+
+	if (array) {
+		*list = *array;
+		return array;
+	}
+	if (MP_SLOTS - t->used_slots < slots)
+		return NULL;
+	array = t->slots + t->used_slots;
+	t->used_slots += slots;
+	return array;
+}
+
+static void put_slots(struct mp_thread *t, void **array, unsigned int slots)
+{
+	void ***list = list_of(t, slots);
+
+	*array = *list;
+	*list = array;
+}
+
+/* Have a magazine of @slots, there being none or a smaller one. */
+bool mp_magazine_resize(struct mp_thread *t, unsigned int id, unsigned int slots)
+{
+	struct mp_cold *c = &t->cold[id];
+	unsigned int old = mp_magazine_slots(t, id);
+	unsigned int nr = old ? t->hot.tops[id] - c->bottom : 0;
+	void **bottom = get_slots(t, slots);
+
+	if (!bottom)
+		return false;
+	if (nr)
+		memcpy(bottom, c->bottom, nr * sizeof(bottom[0]));
+	if (old)
+		put_slots(t, c->bottom, old);
+	t->hot.ends[id] = bottom + slots;
+	/* Readers of the count may see old and new mixed: none, or a number too small. */
+	mp_magazine_set_top(t, id, NULL);
+	__atomic_store_n(&c->bottom, bottom, __ATOMIC_RELEASE);
+	mp_magazine_set_top(t, id, bottom + nr);
+	mp_magazine_set_lim(t, id);
+	return true;
+}
+
+/* Without its magazine; what was in it is somebody else's by now, or gone. */
+void mp_magazine_drop(struct mp_thread *t, unsigned int id)
+{
+	struct mp_cold *c = &t->cold[id];
+	unsigned int slots = mp_magazine_slots(t, id);
+	void **bottom = c->bottom;
+
+	mp_magazine_set_top(t, id, NULL);
+	mp_magazine_recall(t, id);
+	t->hot.ends[id] = NULL;
+	c->fresh = 0;
+	c->filled = false;
+	__atomic_store_n(&c->bottom, NULL, __ATOMIC_RELEASE);
+	put_slots(t, bottom, slots);
+}
+
+/* ---- empty, full, given up --------------------------------------------------- */
+
+static void give(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr)
+{
+	if (!nr)
+		return;
+	if (id < MP_FIRST_POOL)
+		mp_give_cached(pool, blocks, nr);
+	else
+		mp_pools_give_cached(pool, id, blocks, nr);
+}
+
+/*
+ * Take @nr blocks out of a magazine: used ones from the top, to the depot as far
+ * as it has room (unless @home), the rest to the kernel.
+ */
+void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int id,
+		       unsigned int nr, bool home)
+{
+	struct mp_cold *c = &t->cold[id];
+	void **top = t->hot.tops[id], **from = top - nr, **from_used;
+	unsigned int used = top - c->bottom - c->fresh, kept = 0;
+
+	if (!nr)
+		return;
+	if (used > nr)
+		used = nr;
+	from_used = top - used;
+	if (!home && used)
+		kept = mp_depot_put(pool, id, from_used, used);
+	give(pool, id, from_used + kept, used - kept);
+	give(pool, id, from, nr - used);
+	c->fresh -= nr - used;
+	mp_store(&c->net, c->net - nr);
+	mp_magazine_set_top(t, id, from);
+	mp_magazine_set_lim(t, id);
+}
+
+/* Give a magazine up; @home: its blocks go to the kernel. */
+void mp_magazine_give_up(struct mempool *pool, struct mp_thread *t, unsigned int id, bool home)
+{
+	mp_magazine_drain(pool, t, id, t->hot.tops[id] - t->cold[id].bottom, home);
+	if (id < MP_FIRST_POOL)
+		t->capacity -= mp_magazine_slots(t, id) * (uint64_t)t->hot.sizes[id];
+	mp_magazine_drop(t, id);
+}
+
+/* All blocks to the kernel; magazines begin small again. */
+void mp_magazines_give_up(struct mempool *pool, struct mp_thread *t)
+{
+	unsigned int id;
+
+	for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++)
+		if (t->cold[id].bottom)
+			mp_magazine_give_up(pool, t, id, true);
+}
+
+/* @nr blocks have been put above the bottom, where there were none. */
+void mp_magazine_filled(struct mp_thread *t, unsigned int id, unsigned int nr)
+{
+	struct mp_cold *c = &t->cold[id];
+
+	c->filled = true;
+	mp_store(&c->net, c->net + nr);
+	mp_magazine_set_top(t, id, c->bottom + nr);
+	mp_magazine_set_lim(t, id);
+}
+
+/* Fill an empty magazine by half out of the depot. False: there is nothing. */
+bool mp_magazine_refill(struct mempool *pool, struct mp_thread *t, unsigned int id)
+{
+	unsigned int want = (mp_magazine_slots(t, id) + 1) / 2;
+	unsigned int nr = mp_depot_get(pool, id, t->cold[id].bottom, want);
+
+	if (nr)
+		mp_magazine_filled(t, id, nr);
+	return nr;
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * The life of threads' caches.
+ *
+ * A cache belongs to its thread for good, so that a pointer to it is never left
+ * dangling; when its session is closed it becomes an orphan, which the thread
+ * uses for another session or frees at its end.
+ *
+ * All of it, the global lock too, lies in memory that reads as zero in a forked
+ * child (MADV_WIPEONFORK): the child finds orphans, empty magazines, an open
+ * lock, and every call of its ends in the slow path, which refuses it.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "thread.h"
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+#define COLOUR		1216	/* keeps the counters off the lines of page-aligned blocks */
+
+struct global {
+	pthread_mutex_t lock;	/* all zero is open */
+};
+
+static struct mempool_thread nobody;
+
+MEMPOOL_API __thread struct mempool_thread *mempool_thread_1
+	__attribute__((tls_model("initial-exec"))) = &nobody;
+static __thread struct mp_thread *mine __attribute__((tls_model("initial-exec")));
+
+static _Atomic(struct global *) global;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static pthread_key_t exit_key;
+static bool exit_key_made;
+
+static void *wiped_pages(size_t len)
+{
+	void *pages = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (pages == MAP_FAILED)
+		return NULL;
+	if (!madvise(pages, len, MADV_WIPEONFORK))
+		return pages;
+	munmap(pages, len);
+	return NULL;
+}
+
+/* The lock, made by whoever is first. False: no memory, so no caches. */
+bool mp_threads_init(void)
+{
+	struct global *g = atomic_load(&global), *made;
+
+	if (g)
+		return true;
+	made = wiped_pages(sizeof(*made));
+	if (made && atomic_compare_exchange_strong(&global, &g, made))
+		return true;
+	if (made)
+		munmap(made, sizeof(*made));
+	return g;
+}
+
+void mp_threads_lock(void)
+{
+	pthread_mutex_lock(&atomic_load(&global)->lock);
+}
+
+void mp_threads_unlock(void)
+{
+	pthread_mutex_unlock(&atomic_load(&global)->lock);
+}
+
+/* Out of its session's list; its counters are lost. Global lock held. */
+static void orphan(struct mp_thread *t)
+{
+	struct mp_thread *next_mine = t->next_mine;
+
+	if (t->next)
+		t->next->prev = t->prev;
+	if (t->prev)
+		t->prev->next = t->next;
+	else
+		t->hot.session->cache.threads = t->next;
+	__atomic_store_n(&t->hot.pool, NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->hot.session, NULL, __ATOMIC_RELAXED);
+	memset(t, 0, sizeof(*t));
+	t->next_mine = next_mine;
+}
+
+/* At a thread's end: its blocks go back, whatever session they are of. */
+static void thread_exit(void *unused)
+{
+	struct mp_thread *t;
+	struct mempool *pool;
+
+	(void)unused;
+	mempool_thread_1 = &nobody;
+	mp_threads_lock();
+	while ((t = mine)) {
+		mine = t->next_mine;
+		pool = t->hot.session;
+		if (pool) {
+			mp_magazines_give_up(pool, t);
+			mp_cache_claim_all(pool);
+			mp_pools_fold(pool, t);
+			orphan(t);
+		}
+		munmap((char *)t - COLOUR, sizeof(*t) + COLOUR);
+	}
+	mp_threads_unlock();
+}
+
+static void make_key(void)
+{
+	exit_key_made = !pthread_key_create(&exit_key, thread_exit);
+}
+
+/* An orphan of ours or a new cache, in no list yet but ours. */
+static struct mp_thread *new_thread(void)
+{
+	struct mp_thread *t;
+	char *pages;
+
+	for (t = mine; t; t = t->next_mine)
+		if (!__atomic_load_n(&t->hot.session, __ATOMIC_RELAXED))
+			return t;
+	pthread_once(&exit_once, make_key);
+	if (!exit_key_made || pthread_setspecific(exit_key, &mine))
+		return NULL;
+	pages = wiped_pages(sizeof(*t) + COLOUR);
+	if (!pages)
+		return NULL;
+	t = (struct mp_thread *)(pages + COLOUR);
+	t->next_mine = mine;
+	mine = t;
+	return t;
+}
+
+/* Where the offset space is mapped in windows, an address says nothing: no units. */
+static void fill_in(struct mempool *pool, struct mp_thread *t)
+{
+	unsigned int id;
+
+	t->shift = pool->track.shift;
+	if (pool->space.whole) {
+		t->hot.base = (uintptr_t)pool->space.whole->addr;
+		t->hot.units = pool->track.units;
+	}
+	t->hot.places = (struct mempool_place *)pool->track.places;
+	t->hot.places_at_0 = (uintptr_t)t->hot.places -
+		(t->hot.base >> t->shift) * sizeof(struct mempool_place);
+	for (id = 0; id < MEMPOOL_NR_MAGAZINES; id++)
+		t->hot.lims[id] = MP_NOTHING;
+	if (pool->cache.status)
+		t->pressure = __atomic_load_n(&pool->cache.status->pressure, __ATOMIC_RELAXED);
+}
+
+static void join(struct mempool *pool, struct mp_thread *t)
+{
+	struct mp_cache *cache = &pool->cache;
+
+	fill_in(pool, t);
+	mp_threads_lock();
+	t->next = cache->threads;
+	if (t->next)
+		t->next->prev = t;
+	cache->threads = t;
+	if (cache->had_threads)
+		atomic_store(&cache->shared, true);
+	cache->had_threads = true;
+	__atomic_store_n(&t->hot.session, pool, __ATOMIC_RELAXED);
+	if (t->shift == MEMPOOL_UNIT_SHIFT)
+		__atomic_store_n(&t->hot.pool, pool, __ATOMIC_RELAXED);
+	mp_threads_unlock();
+}
+
+/*
+ * This thread's cache of the session, made if @make. A session that has had a
+ * thread before is shared, also when that thread has ended.
+ */
+struct mp_thread *mp_thread_of(struct mempool *pool, bool make)
+{
+	struct mp_thread *t = mine;
+
+	if (!pool->cache.ready)
+		return NULL;
+	if (mempool_thread_1->session == pool)
+		return mp_to_thread(mempool_thread_1);
+	while (t && __atomic_load_n(&t->hot.session, __ATOMIC_RELAXED) != pool)
+		t = t->next_mine;
+	if (!t && make) {
+		t = new_thread();
+		if (t)
+			join(pool, t);
+	}
+	if (t)
+		mempool_thread_1 = &t->hot;
+	return t;
+}
+
+/* The session ends. Global lock held. */
+void mp_threads_leave(struct mempool *pool)
+{
+	while (pool->cache.threads)
+		orphan(pool->cache.threads);
+}

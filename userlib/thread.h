@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * A thread's cache, as the files see it that make it up:
+ *
+ *	thread.c	its life: made, found again, orphaned, freed
+ *	magazine.c	blocks of one kind in it
+ *	depot.c		blocks of one kind between threads
+ *	cache.c		what buckets do with it, and the statistics
+ *	poolcache.c	what block pools do with it
+ *
+ * libmempool_inline.h has the hot path and says how it works.
+ *
+ * Who writes what: a thread's cache is written by that thread alone, but another
+ * may raise a magazine's lim, which sends the owner into the slow path. Others
+ * read its counters for the statistics: they may be an operation behind.
+ *
+ * Locks: global (mp_threads_lock(): lists of caches; commands are sent inside) ->
+ * pools_lock (block pools with a cache; likewise) -> depot_lock.
+ */
+#ifndef MP_THREAD_H
+#define MP_THREAD_H
+
+#include "internal.h"
+
+#define MP_SLOTS	8192u	/* of all magazines of a thread */
+#define MP_MAX_SLOTS	512u	/* of a magazine: a power of two */
+#define MP_FIRST_SLOTS	8u
+#define MP_MIN_SLOTS	2u
+#define MP_NR_ORDERS	10	/* magazines have 2^order slots */
+#define MP_NOTHING	((void **)UINTPTR_MAX)	/* lim of what is not to be used */
+#define MP_FIRST_POOL	128u	/* ids from here on are block pools' */
+
+/**
+ * struct mp_cold - the part of a magazine that only the slow path needs
+ * @bottom: NULL: not in use
+ * @fresh: blocks at the bottom that no user had
+ * @filled: since it came into use
+ * @net: blocks brought in less blocks taken out, since ever
+ * @serial: of the block pool, see struct mp_pool_cache; 0 in buckets
+ */
+struct mp_cold {
+	void **bottom;
+	unsigned int fresh;
+	bool filled;
+	uint64_t net;
+	uint64_t serial;
+};
+
+/**
+ * struct mp_thread - a thread's cache of one session
+ * @hot: see libmempool_inline.h; @hot.session is NULL in an orphan
+ * @cold: by id
+ * @shift: of the session's units
+ * @next_mine: caches of this thread
+ * @next, @prev: caches of this session; the global lock
+ * @capacity: bytes that all magazines of buckets together could hold
+ * @new: fresh blocks used
+ * @peak: highest sum of this thread's bytes, unless there are others
+ * @bad: releases refused here
+ * @claimed_allocs, @claimed_releases, @claimed_new, @claimed_bad: of which the
+ *	kernel knows
+ * @hand: where to look next for a magazine to give up
+ * @pressure: the status page's counter when last looked at
+ * @recall: others want the blocks
+ * @free_slots: by order, arrays that magazines gave up, linked by their first slot
+ * @used_slots: of @slots
+ * @slots: what magazines are made of; here, so that it takes no fault later
+ */
+struct mp_thread {
+	struct mempool_thread hot;
+	struct mp_cold cold[MEMPOOL_NR_MAGAZINES];
+	unsigned int shift;
+	struct mp_thread *next_mine;
+	struct mp_thread *next, *prev;
+	uint64_t capacity;
+	uint64_t new;
+	uint64_t peak;
+	uint64_t bad;
+	uint64_t claimed_allocs, claimed_releases, claimed_new, claimed_bad;
+	unsigned int hand;
+	uint32_t pressure;
+	atomic_bool recall;
+	void **free_slots[MP_NR_ORDERS];
+	unsigned int used_slots;
+	void *slots[MP_SLOTS] __attribute__((aligned(64)));
+};
+
+static inline struct mp_thread *mp_to_thread(struct mempool_thread *hot)
+{
+	return (struct mp_thread *)hot;
+}
+
+static inline uint64_t mp_load(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static inline void mp_store(uint64_t *counter, uint64_t value)
+{
+	__atomic_store_n(counter, value, __ATOMIC_RELAXED);
+}
+
+/* ---- thread.c ---- */
+
+bool mp_threads_init(void);
+void mp_threads_lock(void);
+void mp_threads_unlock(void);
+struct mp_thread *mp_thread_of(struct mempool *pool, bool make);
+void mp_threads_leave(struct mempool *pool);
+
+/* ---- magazine.c ---- */
+
+unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id);
+void mp_magazine_set_lim(struct mp_thread *t, unsigned int id);
+void mp_magazine_set_top(struct mp_thread *t, unsigned int id, void **top);
+bool mp_magazine_resize(struct mp_thread *t, unsigned int id, unsigned int slots);
+void mp_magazine_drop(struct mp_thread *t, unsigned int id);
+void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int id,
+		       unsigned int nr, bool home);
+void mp_magazine_give_up(struct mempool *pool, struct mp_thread *t, unsigned int id, bool home);
+void mp_magazines_give_up(struct mempool *pool, struct mp_thread *t);
+bool mp_magazine_refill(struct mempool *pool, struct mp_thread *t, unsigned int id);
+void mp_magazine_filled(struct mp_thread *t, unsigned int id, unsigned int nr);
+void mp_magazine_recall(struct mp_thread *t, unsigned int id);
+
+static inline bool mp_magazine_recalled(const struct mp_thread *t, unsigned int id)
+{
+	return t->cold[id].bottom &&
+		__atomic_load_n(&t->hot.lims[id], __ATOMIC_RELAXED) == MP_NOTHING;
+}
+
+static inline unsigned int mp_magazine_slots(const struct mp_thread *t, unsigned int id)
+{
+	return t->cold[id].bottom ? t->hot.ends[id] - t->cold[id].bottom : 0;
+}
+
+/* ---- depot.c ---- */
+
+void mp_depot_prepare(struct mempool *pool, unsigned int id, unsigned int max);
+unsigned int mp_depot_put(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr);
+unsigned int mp_depot_get(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr);
+void mp_depot_empty(struct mempool *pool);
+void mp_depot_empty_one(struct mempool *pool, unsigned int id);
+unsigned int mp_depot_count(struct mempool *pool, unsigned int id);
+void mp_depot_free(struct mempool *pool, unsigned int id);
+
+/* ---- cache.c, poolcache.c ---- */
+
+void mp_cache_claim_all(struct mempool *pool);
+void mp_cache_answer_recall(struct mempool *pool, struct mp_thread *t);
+void mp_pools_give_cached(struct mempool *pool, unsigned int id, void *const *blocks,
+			  unsigned int nr);
+void mp_pools_fold(struct mempool *pool, struct mp_thread *t);
+
+#endif /* MP_THREAD_H */
