@@ -16,6 +16,7 @@
 
 #define NO_PEAK		(INT64_MAX / 2)
 #define RETRIES		20
+#define DEPOT_FACTOR	8
 
 /* Say in the table what becomes of a block that we have. */
 static void mark(struct mp_thread *t, const void *ptr, unsigned int id)
@@ -458,7 +459,7 @@ unsigned int mp_cache_release_many(struct mempool *pool, void *const *ptrs, unsi
 		if (!nr) {
 			id = place->id;
 			top = t->tops[id];
-			if (count > t->ends[id] - top)
+			if (count > (size_t)(t->ends[id] - top))
 				count = t->ends[id] - top;
 			if (!count)
 				break;
@@ -493,6 +494,21 @@ static const struct mempool_status *map_status(struct mempool *pool)
 }
 
 /*
+ * Bytes between threads: several times what a thread keeps, so that a burst that
+ * is larger than a thread's cache does not go back to the device, whole chunks of
+ * it to the reserve, only to be populated again; but in all sessions together no
+ * more than the reserve if there are eight of them.
+ */
+static uint64_t depot_bytes(const struct mempool *pool, uint64_t bytes)
+{
+	uint64_t share = pool->info.reserve_bytes / 8;
+
+	if (share > DEPOT_FACTOR * bytes)
+		share = DEPOT_FACTOR * bytes;
+	return share > bytes ? share : bytes;
+}
+
+/*
  * @bytes: most that each thread may keep of buckets. None where the offset space
  * is mapped in windows (an address then says nothing), no caches at all in a
  * session that cannot allocate.
@@ -511,7 +527,7 @@ int mp_cache_init(struct mempool *pool, uint64_t bytes)
 		return -ret;
 	cache->bytes = pool->space.whole ? bytes : 0;
 	cache->max_block = cache->bytes / MP_MIN_SLOTS;
-	cache->depot_max = cache->bytes;
+	cache->depot_max = depot_bytes(pool, cache->bytes);
 	if (cache->bytes)
 		cache->status = map_status(pool);
 	cache->ready = true;

@@ -137,10 +137,10 @@ static __attribute__((noinline)) int bare_pair(const struct request *r, long n)
 			return -1;
 		id = t->buckets[units];
 		top = t->tops[id];
-		if (UNLIKELY(top <= __atomic_load_n(&t->lims[id], __ATOMIC_RELAXED)))
+		if (UNLIKELY(top <= MEMPOOL_GET(t->lims[id])))
 			return -1;
 		ptr = top[-1];
-		__atomic_store_n(&t->tops[id], top - 1, __ATOMIC_RELAXED);
+		MEMPOOL_SET(t->tops[id], top - 1);
 		((struct mempool_place *)(t->places_at_0 +
 			((uintptr_t)ptr >> MEMPOOL_UNIT_SHIFT) * sizeof(*place)))->out = 1;
 		escape(ptr);
@@ -156,7 +156,7 @@ static __attribute__((noinline)) int bare_pair(const struct request *r, long n)
 		if (UNLIKELY(!place->out || top >= t->ends[id]))
 			return -1;
 		*top = ptr;
-		__atomic_store_n(&t->tops[id], top + 1, __ATOMIC_RELAXED);
+		MEMPOOL_SET(t->tops[id], top + 1);
 		place->out = 0;
 	}
 	return 0;
