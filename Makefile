@@ -121,6 +121,7 @@ check-static:
 check-unit: need-tests
 	@$(SUM) '$(MAKE) -C selftests/unit check' \
 		'$(MAKE) -C selftests/unit/userlib check' selftests/unit/userlib/tools \
+		selftests/unit/userlib/instructions \
 		'selftests/bench/run --smoke'
 
 check-kernel: selftests

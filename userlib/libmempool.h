@@ -101,7 +101,7 @@ struct mempool_options {
 	uint64_t min_bytes;		/* guaranteed minimum; 0: none */
 	uint64_t limit_bytes;		/* most this pool may own; 0: the module's limit */
 	int node;			/* NUMA node preferred; -1: the caller's */
-	int64_t cache_bytes;		/* most a thread keeps; 0: none, -1: default */
+	int64_t cache_bytes;		/* most a thread keeps; 0: none, -1: 1/32 of the reserve, <= 32 MiB */
 };
 #define MEMPOOL_OPTIONS_INIT \
 	{ .size = sizeof(struct mempool_options), .max_cached = -1, \
@@ -338,7 +338,8 @@ int mempool_block_index(struct mempool_blocks *blocks, const void *ptr, unsigned
  * mempool_block_token() - what to send to another process that shares the pool
  * @token: receives index and generation of block @index, held by the caller
  *
- * Errors: ERANGE, ENOENT (not held through this handle).
+ * Errors: ERANGE, ENOENT (not held through this handle), EOPNOTSUPP (a pool with
+ * a cache).
  */
 int mempool_block_token(struct mempool_blocks *blocks, unsigned int index, uint64_t *token);
 
@@ -346,7 +347,8 @@ int mempool_block_token(struct mempool_blocks *blocks, unsigned int index, uint6
  * mempool_adopt_block() - become the holder of the block that @token names
  *
  * The block is then returned by this process, or when it dies.
- * Errors: ERANGE, ESTALE (it was returned since), ENOENT (free), EPERM, EBADF.
+ * Errors: ERANGE, ESTALE (it was returned since), ENOENT (free), EPERM, EBADF,
+ * EOPNOTSUPP (a pool with a cache).
  */
 int mempool_adopt_block(struct mempool_blocks *blocks, uint64_t token);
 
