@@ -432,6 +432,21 @@ TEST_F(cache, memory_in_caches_is_no_reason_for_enomem)
 		ASSERT_EQ(0, mempool_release(self->pool, ptrs[i]));
 }
 
+TEST_F(cache, a_bulk_of_several_sizes_finds_each_its_bucket)
+{
+	void *ptrs[30];
+	int i, round;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 30; i++) {
+			ptrs[i] = mempool_alloc(self->pool, 1000 << i % 3);
+			ASSERT_EQ(1024 << i % 3, mempool_usable_size(self->pool, ptrs[i]));
+		}
+		ASSERT_EQ(0, mempool_release_bulk(self->pool, ptrs, 30));
+	}
+	EXPECT_EQ(0, stats_of(self->pool).current_bytes);
+}
+
 TEST_F(cache, bulk_is_all_or_nothing)
 {
 	void **ptrs = calloc(100000, sizeof(*ptrs));

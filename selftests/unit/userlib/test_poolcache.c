@@ -525,7 +525,7 @@ TEST_F(pools, blocks_in_a_running_threads_cache_are_no_reason_for_enospc)
 	while (stats_of(job.blocks).gets < 100)
 		sched_yield();
 	do	/* the other thread must get to run */
-		ret = mempool_get_blocks(job.blocks, NULL, indices, 95);
+		ret = mempool_get_blocks(job.blocks, NULL, indices, 98);
 	while (ret == -ENOSPC);
 	EXPECT_EQ(0, ret);
 	atomic_store(&job.wrong, 1);
