@@ -65,8 +65,8 @@ struct mempool_place {
  *
  * Magazines, by id: blocks lie below @tops; those below @lims need the slow path
  * (there are none, they are fresh, or somebody wants them back; UINTPTR_MAX: all
- * of them); at @ends there is no more room. A block is an address, or in block pools an index. @gets
- * counts those of block pools; @sizes are the buckets'.
+ * of them); at @ends there is no more room. A block is an address, or in block
+ * pools an index. @gets counts those of block pools; @sizes are the buckets'.
  *
  * @buckets: id by (size - 1) >> MEMPOOL_UNIT_SHIFT; 0: the slow path knows
  */
@@ -106,7 +106,7 @@ struct mempool_blocks_head {
 };
 
 #define MEMPOOL_UNLIKELY(x)	__builtin_expect(!!(x), 0)
-#define MEMPOOL_INLINE		static inline __attribute__((always_inline))
+#define MEMPOOL_ALWAYS		__attribute__((always_inline))
 
 /*
  * Words that one thread writes and others may read, for the statistics, or the
@@ -126,8 +126,9 @@ struct mempool_blocks_head {
 /*
  * A block for @size, units being 1 << @shift, into *@ptr. 0: only a call can tell.
  */
-MEMPOOL_INLINE int mempool_pop(struct mempool_thread *t, size_t size, unsigned int shift,
-			       void **ptr)
+static inline MEMPOOL_ALWAYS int
+mempool_pop(struct mempool_thread *t, size_t size, unsigned int shift,
+	    void **ptr)
 {
 	size_t units = (size - 1) >> shift;
 	unsigned int id;
@@ -158,8 +159,9 @@ MEMPOOL_INLINE int mempool_pop(struct mempool_thread *t, size_t size, unsigned i
  * Take @ptr back, if it begins one of @units units of 1 << @shift bytes (a
  * misaligned one lies beyond all). 0: only a call can tell.
  */
-MEMPOOL_INLINE int mempool_push(struct mempool_thread *t, void *ptr, uintptr_t units,
-				unsigned int shift)
+static inline MEMPOOL_ALWAYS int
+mempool_push(struct mempool_thread *t, void *ptr, uintptr_t units,
+	     unsigned int shift)
 {
 	uintptr_t offset = (uintptr_t)ptr - t->base;
 	uintptr_t unit = offset >> shift | offset << (-shift % (sizeof(offset) * 8));
@@ -182,7 +184,8 @@ MEMPOOL_INLINE int mempool_push(struct mempool_thread *t, void *ptr, uintptr_t u
 }
 
 /* As mempool_alloc(), or 0: only a call can tell. */
-MEMPOOL_INLINE int mempool_try_alloc(struct mempool *pool, size_t size, void **ptr)
+static inline MEMPOOL_ALWAYS int
+mempool_try_alloc(struct mempool *pool, size_t size, void **ptr)
 {
 	struct mempool_thread *t = mempool_thread_1;
 
@@ -192,7 +195,8 @@ MEMPOOL_INLINE int mempool_try_alloc(struct mempool *pool, size_t size, void **p
 }
 
 /* As mempool_release(), or 0: only a call can tell. */
-MEMPOOL_INLINE int mempool_try_release(struct mempool *pool, void *ptr)
+static inline MEMPOOL_ALWAYS int
+mempool_try_release(struct mempool *pool, void *ptr)
 {
 	struct mempool_thread *t = mempool_thread_1;
 
@@ -219,8 +223,9 @@ static inline int mempool_release_inline(struct mempool *pool, void *ptr)
 /* ---- block pools ---- */
 
 /* Four blocks, from @from on, go out to a user. */
-MEMPOOL_INLINE void mempool_get_four(unsigned char *out, char *blocks, uint64_t bytes,
-				     void **from, void **ptrs, unsigned int *indices)
+static inline MEMPOOL_ALWAYS void
+mempool_get_four(unsigned char *out, char *blocks, uint64_t bytes,
+		 void **from, void **ptrs, unsigned int *indices)
 {
 	out[(uint32_t)(uintptr_t)from[0]] = 1;
 	out[(uint32_t)(uintptr_t)from[1]] = 1;
@@ -255,8 +260,9 @@ MEMPOOL_INLINE void mempool_get_four(unsigned char *out, char *blocks, uint64_t 
 }
 
 /* Put @count indices into a magazine; all of their bits together. */
-MEMPOOL_INLINE unsigned int mempool_put(void **to, const unsigned int *indices,
-					unsigned int count)
+static inline MEMPOOL_ALWAYS unsigned int
+mempool_put(void **to, const unsigned int *indices,
+	    unsigned int count)
 {
 	unsigned int i = 0, all = 0;
 
@@ -286,8 +292,9 @@ MEMPOOL_INLINE unsigned int mempool_put(void **to, const unsigned int *indices,
 }
 
 /* As mempool_get_blocks(), or 0: only a call can tell. */
-MEMPOOL_INLINE int mempool_try_get_blocks(struct mempool_blocks *blocks, void **ptrs,
-					  unsigned int *indices, unsigned int count)
+static inline MEMPOOL_ALWAYS int
+mempool_try_get_blocks(struct mempool_blocks *blocks, void **ptrs,
+		       unsigned int *indices, unsigned int count)
 {
 	const struct mempool_blocks_head *b = (const struct mempool_blocks_head *)blocks;
 	struct mempool_thread *t = mempool_thread_1;
@@ -325,8 +332,9 @@ MEMPOOL_INLINE int mempool_try_get_blocks(struct mempool_blocks *blocks, void **
  * seen afterwards, from what was read before it was written; so one that comes
  * twice is found as well, and all can be put back as it was.
  */
-MEMPOOL_INLINE int mempool_try_return_blocks(struct mempool_blocks *blocks,
-					     const unsigned int *indices, unsigned int count)
+static inline MEMPOOL_ALWAYS int
+mempool_try_return_blocks(struct mempool_blocks *blocks,
+			  const unsigned int *indices, unsigned int count)
 {
 	const struct mempool_blocks_head *b = (const struct mempool_blocks_head *)blocks;
 	struct mempool_thread *t = mempool_thread_1;
@@ -360,16 +368,18 @@ MEMPOOL_INLINE int mempool_try_return_blocks(struct mempool_blocks *blocks,
 }
 
 /* mempool_get_blocks_inline() - as mempool_get_blocks() */
-MEMPOOL_INLINE int mempool_get_blocks_inline(struct mempool_blocks *blocks, void **ptrs,
-					     unsigned int *indices, unsigned int count)
+static inline MEMPOOL_ALWAYS int
+mempool_get_blocks_inline(struct mempool_blocks *blocks, void **ptrs,
+			  unsigned int *indices, unsigned int count)
 {
 	return MEMPOOL_UNLIKELY(!mempool_try_get_blocks(blocks, ptrs, indices, count)) ?
 		mempool_get_blocks(blocks, ptrs, indices, count) : 0;
 }
 
 /* mempool_return_blocks_inline() - as mempool_return_blocks() */
-MEMPOOL_INLINE int mempool_return_blocks_inline(struct mempool_blocks *blocks,
-						const unsigned int *indices, unsigned int count)
+static inline MEMPOOL_ALWAYS int
+mempool_return_blocks_inline(struct mempool_blocks *blocks,
+			     const unsigned int *indices, unsigned int count)
 {
 	return MEMPOOL_UNLIKELY(!mempool_try_return_blocks(blocks, indices, count)) ?
 		mempool_return_blocks(blocks, indices, count) : 0;
