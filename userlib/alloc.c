@@ -189,12 +189,13 @@ int mp_take_cached(struct mempool *pool, uint64_t key, void **ptrs, bool *reused
 /* All of @count blocks of the bucket for users, or none. */
 int mp_take(struct mempool *pool, uint64_t key, void **ptrs, unsigned int count)
 {
-	unsigned int nr = 0, dropped = 0, tries = 0;
+	unsigned int nr = 0, dropped = 0;
+	struct mp_retry retry = { 0 };
 	int ret = 0;
 
 	while (!ret && nr < count) {
 		ret = take_batch(pool, key, ptrs + nr, NULL, count - nr, &nr, &dropped);
-		if ((ret == -ENOMEM || ret == -EDQUOT) && mp_cache_retry(pool, tries++))
+		if ((ret == -ENOMEM || ret == -EDQUOT) && mp_cache_retry(pool, &retry))
 			ret = 0;
 		else if (!ret && dropped > MAX_DROPS)
 			ret = -ENOMEM;

@@ -15,7 +15,10 @@
 #include "thread.h"
 
 #define NO_PEAK		(INT64_MAX / 2)
-#define RETRIES		20
+/* Milliseconds to wait: for the first answer, for more, for all to end. */
+#define PATIENCE	100
+#define PATIENCE_MORE	20
+#define PATIENCE_IN_ALL	1000
 #define DEPOT_FACTOR	8
 
 /* Say in the table what becomes of a block that we have. */
@@ -150,8 +153,8 @@ static void claim_thread(struct mp_thread *t, struct mempool_claims *claims)
 	claims->reused_allocations += allocs - t->claimed_allocs - (new - t->claimed_new);
 	claims->releases += releases - t->claimed_releases;
 	claims->bad_releases += bad - t->claimed_bad;
-	if (t->peak > claims->peak_bytes)
-		claims->peak_bytes = t->peak;
+	if (mp_load(&t->peak) > claims->peak_bytes)
+		claims->peak_bytes = mp_load(&t->peak);
 	t->claimed_new = new;
 	t->claimed_allocs = allocs;
 	t->claimed_releases = releases;
@@ -203,12 +206,19 @@ void mp_cache_answer_recall(struct mempool *pool, struct mp_thread *t)
 	if (now == t->pressure && !atomic_load_explicit(&t->recall, memory_order_relaxed))
 		return;
 	t->pressure = now;
+	atomic_fetch_add(&pool->cache.answering, 1);
 	atomic_store(&t->recall, false);
+	t->deaf = false;
 	mp_magazines_give_up(pool, t);
 	mp_depot_empty(pool);
+	atomic_fetch_add(&pool->cache.answers, 1);
+	atomic_fetch_sub(&pool->cache.answering, 1);
 }
 
-/* Ask the other threads for their blocks: they answer at their next operation. */
+/*
+ * Ask the other threads for their blocks: they answer at their next operation.
+ * Returns what they have, but for those who have not answered the last time.
+ */
 static uint64_t recall_others(struct mempool *pool)
 {
 	struct mp_thread *t;
@@ -219,11 +229,12 @@ static uint64_t recall_others(struct mempool *pool)
 	for (t = pool->cache.threads; t; t = t->next) {
 		if (&t->hot == mempool_thread_1)
 			continue;
-		atomic_store(&t->recall, true);
+		if (!atomic_exchange(&t->recall, true))
+			atomic_store(&t->deaf, false);
 		for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++) {
 			if (!mp_magazine_count(t, id))
 				continue;
-			if (id < MP_ID_OTHER)
+			if (id < MP_ID_OTHER && !atomic_load(&t->deaf))
 				bytes += mp_magazine_count(t, id) *
 					(pool->track.key_of[id] >> 1);
 			mp_magazine_recall(t, id);
@@ -233,29 +244,56 @@ static uint64_t recall_others(struct mempool *pool)
 	return bytes;
 }
 
+/* Who is asleep, or does not need blocks, is not waited for again. */
+static void give_up_waiting(struct mempool *pool)
+{
+	struct mp_thread *t;
+
+	mp_threads_lock();
+	for (t = pool->cache.threads; t; t = t->next)
+		if (atomic_load(&t->recall))
+			atomic_store(&t->deaf, true);
+	mp_threads_unlock();
+}
+
 /*
  * The kernel has no memory: is it worth asking again? Blocks in caches go back
- * first; other threads are given a moment to do the same.
+ * first; other threads are given a moment to begin to do the same, and who has
+ * begun all the time that it takes.
  */
-bool mp_cache_retry(struct mempool *pool, unsigned int tries)
+bool mp_cache_retry(struct mempool *pool, struct mp_retry *retry)
 {
 	static const struct timespec moment = { 0, 1000000 };
+	unsigned int answers = atomic_load(&pool->cache.answers), most = PATIENCE;
 	struct mp_thread *t = mp_thread_of(pool, false);
-	uint64_t before;
+	bool again;
 
-	if (!pool->cache.bytes || tries > RETRIES)
+	if (!pool->cache.bytes)
 		return false;
-	if (!tries) {
-		before = mp_cache_claim(pool);
+	if (retry->tries && answers != retry->first)
+		most = PATIENCE_MORE;
+	if (!retry->tries++) {
+		retry->first = answers;
+		again = mp_cache_claim(pool);
 		if (t)
 			mp_magazines_give_up(pool, t);
 		mp_depot_empty(pool);
-		return before || recall_others(pool);
+		again |= recall_others(pool) != 0;
+	} else if (atomic_load(&pool->cache.answering) && retry->waits++ < PATIENCE_IN_ALL) {
+		retry->tries--;
+		nanosleep(&moment, NULL);
+		again = true;
+	} else if (retry->tries > most) {
+		give_up_waiting(pool);
+		again = false;
+	} else {
+		again = recall_others(pool) != 0;
+		if (again)
+			nanosleep(&moment, NULL);
+		again |= answers != retry->answers;	/* since we asked the kernel */
 	}
-	if (!recall_others(pool))
-		return false;
-	nanosleep(&moment, NULL);
-	return true;
+	retry->answers = answers;
+	return again;
 }
 
 /* This thread's blocks and the depot's back to the kernel; with @recall others' soon. */
@@ -330,7 +368,8 @@ static void *pop(struct mp_thread *t, unsigned int id)
 void *mp_cache_alloc(struct mempool *pool, uint64_t key)
 {
 	struct mp_thread *t = mp_thread_of(pool, true);
-	unsigned int id = mp_track_id(pool, key), tries = 0;
+	unsigned int id = mp_track_id(pool, key);
+	struct mp_retry retry = { 0 };
 	int ret = 0;
 
 	if (t)
@@ -340,7 +379,7 @@ void *mp_cache_alloc(struct mempool *pool, uint64_t key)
 	while (!ret && t->hot.tops[id] == t->cold[id].bottom) {
 		grow(pool, t, id);
 		ret = refill(pool, t, id);
-		if ((ret == -ENOMEM || ret == -EDQUOT) && mp_cache_retry(pool, tries++))
+		if ((ret == -ENOMEM || ret == -EDQUOT) && mp_cache_retry(pool, &retry))
 			ret = activate(pool, t, id) ? 0 : ret;
 	}
 	return ret ? mp_null(ret) : pop(t, id);

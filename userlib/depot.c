@@ -69,7 +69,8 @@ unsigned int mp_depot_get(struct mempool *pool, unsigned int id, void **blocks, 
 	depot->nr -= nr;
 	if (nr)
 		memcpy(blocks, depot->blocks + depot->nr, nr * sizeof(blocks[0]));
-	cache->depot_bytes -= nr * size_of(pool, id);
+	if (nr)
+		cache->depot_bytes -= nr * size_of(pool, id);
 	pthread_mutex_unlock(&cache->depot_lock);
 	return nr;
 }
@@ -90,12 +91,11 @@ void mp_depot_empty_one(struct mempool *pool, unsigned int id)
 	void *blocks[MP_BATCH];
 	unsigned int nr;
 
-	while ((nr = mp_depot_get(pool, id, blocks, MP_BATCH))) {
-		if (id < MP_FIRST_POOL)
+	if (id >= MP_FIRST_POOL)
+		mp_pools_empty_depot(pool, id);
+	else
+		while ((nr = mp_depot_get(pool, id, blocks, MP_BATCH)))
 			mp_give_cached(pool, blocks, nr);
-		else
-			mp_pools_give_cached(pool, id, blocks, nr);
-	}
 }
 
 void mp_depot_empty(struct mempool *pool)
@@ -106,7 +106,7 @@ void mp_depot_empty(struct mempool *pool)
 		mp_depot_empty_one(pool, id);
 }
 
-/* The blocks in it, if any, are gone. */
+/* The blocks in it, if any, are gone. Block pools': pools_lock held. */
 void mp_depot_free(struct mempool *pool, unsigned int id)
 {
 	struct mp_depot *depot = &pool->cache.depots[id];

@@ -226,6 +226,8 @@ struct mp_depot {
  * @threads: caches of this session; the global lock
  * @had_threads: there has been one; the global lock
  * @shared: there has been another
+ * @answering: threads that are giving blocks back because others need them
+ * @answers: how often that was done
  * @pools_lock: protects @pools, and a block pool in it from being closed
  * @pools: by id, those with a cache, or NULL
  * @serial: of the block pool that last got a cache; @pools_lock
@@ -242,6 +244,8 @@ struct mp_cache {
 	struct mp_thread *threads;
 	bool had_threads;
 	atomic_bool shared;
+	atomic_uint answering;
+	atomic_uint answers;
 	pthread_mutex_t pools_lock;
 	struct mempool_blocks *pools[MP_MAX_CACHED_POOLS];
 	uint64_t serial;
@@ -258,7 +262,21 @@ int mp_cache_release(struct mempool *pool, void *ptr);
 unsigned int mp_cache_alloc_many(struct mempool *pool, size_t size, void **ptrs,
 				 unsigned int count);
 unsigned int mp_cache_release_many(struct mempool *pool, void *const *ptrs, unsigned int count);
-bool mp_cache_retry(struct mempool *pool, unsigned int tries);
+/**
+ * struct mp_retry - of one call, to begin with all zero
+ * @tries: so far
+ * @waits: those for an answer to end
+ * @first: the cache's @answers at the first
+ * @answers: and at the last
+ */
+struct mp_retry {
+	unsigned int tries;
+	unsigned int waits;
+	unsigned int first;
+	unsigned int answers;
+};
+
+bool mp_cache_retry(struct mempool *pool, struct mp_retry *retry);
 int mp_cache_flush(struct mempool *pool, bool recall);
 void mp_cache_account(struct mempool *pool, int64_t bytes);
 uint64_t mp_cache_claim(struct mempool *pool);

@@ -117,16 +117,13 @@ void mp_pools_detach(struct mempool_blocks *blocks)
 	mp_threads_unlock();
 }
 
-/* Indices out of a cache back to the kernel; to nobody, if the pool is closed. */
-void mp_pools_give_cached(struct mempool *pool, unsigned int id, void *const *from,
-			  unsigned int nr)
+/* Indices back to the kernel; to nobody, if the pool is closed. pools_lock held. */
+static void give_cached(struct mempool *pool, unsigned int id, void *const *from, unsigned int nr)
 {
+	struct mempool_blocks *blocks = *pool_at(pool, id);
 	uint32_t indices[MP_BATCH];
 	unsigned int at, i, part;
-	struct mempool_blocks *blocks;
 
-	pthread_mutex_lock(&pool->cache.pools_lock);
-	blocks = *pool_at(pool, id);
 	for (at = 0; blocks && at < nr; at += part) {
 		part = nr - at < MP_BATCH ? nr - at : MP_BATCH;
 		for (i = 0; i < part; i++)
@@ -134,6 +131,29 @@ void mp_pools_give_cached(struct mempool *pool, unsigned int id, void *const *fr
 		mp_past_give(blocks, indices, part);
 		atomic_fetch_add(&blocks->drained, part);
 	}
+}
+
+/* Out of this thread's magazine, as long as which is there nobody gets the id. */
+void mp_pools_give_cached(struct mempool *pool, unsigned int id, void *const *from,
+			  unsigned int nr)
+{
+	pthread_mutex_lock(&pool->cache.pools_lock);
+	give_cached(pool, id, from, nr);
+	pthread_mutex_unlock(&pool->cache.pools_lock);
+}
+
+/*
+ * The lock is held throughout: the pool may be closed at any time, and its blocks
+ * must not come to the next one with the id.
+ */
+void mp_pools_empty_depot(struct mempool *pool, unsigned int id)
+{
+	void *blocks[MP_BATCH];
+	unsigned int nr;
+
+	pthread_mutex_lock(&pool->cache.pools_lock);
+	while ((nr = mp_depot_get(pool, id, blocks, MP_BATCH)))
+		give_cached(pool, id, blocks, nr);
 	pthread_mutex_unlock(&pool->cache.pools_lock);
 }
 

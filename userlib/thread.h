@@ -62,6 +62,7 @@ struct mp_cold {
  * @hand: where to look next for a magazine to give up
  * @pressure: the status page's counter when last looked at
  * @recall: others want the blocks
+ * @deaf: and have waited in vain since
  * @free_slots: by order, arrays that magazines gave up, linked by their first slot
  * @used_slots: of @slots
  * @slots: what magazines are made of; here, so that it takes no fault later
@@ -80,6 +81,7 @@ struct mp_thread {
 	unsigned int hand;
 	uint32_t pressure;
 	atomic_bool recall;
+	atomic_bool deaf;
 	void **free_slots[MP_NR_ORDERS];
 	unsigned int used_slots;
 	void *slots[MP_SLOTS] __attribute__((aligned(64)));
@@ -150,6 +152,7 @@ void mp_cache_claim_all(struct mempool *pool);
 void mp_cache_answer_recall(struct mempool *pool, struct mp_thread *t);
 void mp_pools_give_cached(struct mempool *pool, unsigned int id, void *const *blocks,
 			  unsigned int nr);
+void mp_pools_empty_depot(struct mempool *pool, unsigned int id);
 void mp_pools_fold(struct mempool *pool, struct mp_thread *t);
 
 #endif /* MP_THREAD_H */
