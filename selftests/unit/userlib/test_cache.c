@@ -487,14 +487,14 @@ TEST_F(cache, threads_one_after_another_leave_nothing)
 	pthread_t thread;
 	int i;
 
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 10000; i++) {
 		ASSERT_EQ(0, pthread_create(&thread, NULL, use_a_little, &job));
 		pthread_join(thread, NULL);
 	}
 	EXPECT_EQ(0, wrong);
 	EXPECT_EQ(0, held_bytes(self->pool));
-	EXPECT_EQ(2000, stats_of(self->pool).total_allocations);
-	EXPECT_EQ(2000, stats_of(self->pool).releases);
+	EXPECT_EQ(20000, stats_of(self->pool).total_allocations);
+	EXPECT_EQ(20000, stats_of(self->pool).releases);
 }
 
 #define RING	64
