@@ -77,6 +77,7 @@ static const struct bad bad[] = {
 	{ "reserve", "18446744073709551616" },
 	{ "reserve", "99999999999999999999999999999999" },
 	{ "reserve", "16777216T" },
+	{ "reserve", "17T" },
 	{ "reserve", "18014398509481986K" },
 	{ "reserve", "1T", ENOMEM },
 	{ "reserve", "16T", ENOMEM },
