@@ -340,13 +340,13 @@ TEST_F(two_sessions_and_4_chunks, touches_during_hand_over_never_see_the_next_ow
 	struct toucher t = { .s = &self->a };
 	__u64 mine[MP_CHUNKS], theirs[MP_CHUNKS];
 	pthread_t thread[2];
-	int round, i, n;
+	int round, i, n, rounds = mp_rounds(ROUNDS);
 
 	ASSERT_EQ(0, whole_chunks(&self->a));
 	ASSERT_EQ(0, whole_chunks(&self->b));
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, touch_all, &t));
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < rounds; round++) {
 		n = 0;
 		for (i = 0; i < 3; i++) {
 			mine[n] = _test_alloc_one(self->a.fd, MP_CHUNK);
@@ -384,12 +384,12 @@ TEST_F(two_sessions_and_4_chunks, writes_during_hand_over_never_reach_the_next_o
 	__u64 mine[MP_CHUNKS], theirs[MP_CHUNKS];
 	size_t foreign = 0;
 	pthread_t thread;
-	int round, i, j, n;
+	int round, i, j, n, rounds = mp_rounds(ROUNDS);
 
 	ASSERT_EQ(0, whole_chunks(&self->a));
 	ASSERT_EQ(0, whole_chunks(&self->b));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, poke_all, &t));
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < rounds; round++) {
 		n = 0;
 		for (i = 0; i < 3; i++) {
 			mine[n] = _test_alloc_one(self->a.fd, MP_CHUNK);
@@ -418,11 +418,11 @@ TEST_F(two_sessions_and_4_chunks, a_strangers_touches_pin_nothing)
 	struct toucher t = { .s = &self->b };
 	__u64 mine[MP_CHUNKS];
 	pthread_t thread;
-	int round, n;
+	int round, n, rounds = mp_rounds(ROUNDS);
 
 	ASSERT_EQ(0, whole_chunks(&self->a));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, poke_all, &t));
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < rounds; round++) {
 		n = take_all(&self->a, mine, 1);
 		_test_ioctl_release(self->a.fd, mine, n, 0, NULL);
 		ASSERT_LE(0, _test_ioctl_trim(self->a.fd));
