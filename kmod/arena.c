@@ -88,9 +88,12 @@ int mp_arena_charge(struct mp_owner *owner, unsigned long nr)
 	if (nr > mp_arena.nr_chunks)
 		return -ENOMEM;
 	spin_lock(&mp_arena.lock);
-	if (!mp_within(owner->owned + owner->pinned, nr, owner->limit) ||
-	    (user && !mp_within(user->chunks, nr, mp_arena.user_limit))) {
+	if (!mp_within(owner->owned + owner->pinned, nr, owner->limit)) {
 		err = -EDQUOT;
+		WRITE_ONCE(owner->user_refused, false);
+	} else if (user && !mp_within(user->chunks, nr, mp_arena.user_limit)) {
+		err = -EDQUOT;
+		WRITE_ONCE(owner->user_refused, true);
 	} else {
 		owner->owned += nr;
 		if (user)

@@ -74,9 +74,10 @@ static int mp_release(struct inode *inode, struct file *file)
 
 static void mp_show_fdinfo(struct seq_file *m, struct file *file)
 {
+	struct mp_session *s = file->private_data;
 	struct mempool_session_stats stats;
 
-	mp_session_stats(file->private_data, &stats);
+	mp_session_stats(s, &stats);
 	seq_printf(m, "mempool_session:\t%llu\n", stats.session_id);
 	seq_printf(m, "mempool_owned_bytes:\t%llu\n", stats.owned_bytes);
 	seq_printf(m, "mempool_pinned_bytes:\t%llu\n", stats.pinned_bytes);
@@ -87,6 +88,7 @@ static void mp_show_fdinfo(struct seq_file *m, struct file *file)
 	seq_printf(m, "mempool_failed:\t%llu\n", stats.failed_no_memory + stats.failed_limit);
 	seq_printf(m, "mempool_failed_memory:\t%llu\n", stats.failed_no_memory);
 	seq_printf(m, "mempool_failed_limit:\t%llu\n", stats.failed_limit);
+	seq_printf(m, "mempool_failed_user_limit:\t%llu\n", READ_ONCE(s->failed_user_limit));
 	seq_printf(m, "mempool_pools:\t%llu\n", stats.nr_pools);
 }
 

@@ -252,8 +252,10 @@ static void mp_count_failure(struct mp_session *s, int err)
 {
 	if (err == -ENOMEM)
 		s->failed_no_memory++;
+	else if (err == -EDQUOT && READ_ONCE(s->owner.user_refused))
+		s->failed_user_limit++;
 	else if (err == -EDQUOT)
-		s->failed_limit++;
+		s->failed_session_limit++;
 }
 
 static void mp_describe_block(const struct mp_session *s, const struct mp_ticket *ticket,

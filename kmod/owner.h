@@ -46,6 +46,8 @@ enum mp_owner_kind {
  * @limit: most chunks charged at a time; 0: none. Arena lock
  * @owned: chunks in state owned or leaving; arena lock
  * @pinned: chunks given back but still referred to; arena lock
+ * @user_refused: its latest charge was refused for its user's limit, not its own;
+ *	arena lock, read without
  * @release: frees the whole structure; may sleep
  */
 struct mp_owner {
@@ -56,6 +58,7 @@ struct mp_owner {
 	unsigned long limit;
 	unsigned long owned;
 	unsigned long pinned;
+	bool user_refused;
 	void (*release)(struct mp_owner *owner);
 };
 

@@ -330,7 +330,8 @@ static void mp_session_read_stats(struct mp_session *s, struct mempool_session_s
 	stats->min_bytes = READ_ONCE(s->min_chunks) * chunk;
 	stats->limit_bytes = (READ_ONCE(s->owner.limit) ?: mp_arena.nr_chunks) * chunk;
 	stats->failed_no_memory = READ_ONCE(s->failed_no_memory);
-	stats->failed_limit = READ_ONCE(s->failed_limit);
+	stats->failed_limit = READ_ONCE(s->failed_session_limit) +
+			      READ_ONCE(s->failed_user_limit);
 	stats->reclaimed_chunks = READ_ONCE(s->reclaimed);
 	stats->nr_pools = READ_ONCE(s->nr_pools);
 }

@@ -39,7 +39,8 @@
  * @passed_over: round of reclaim in which it was looked at; list lock
  * @claims: what caches in user space reported
  * @failed_no_memory: allocations refused
- * @failed_limit: allocations refused
+ * @failed_session_limit: allocations refused
+ * @failed_user_limit: allocations refused
  * @reclaimed: idle chunks that others took
  * @nr_pools: handles in @pools
  * @last_handle: serial number given to the latest
@@ -62,7 +63,8 @@ struct mp_session {
 	unsigned long passed_over;
 	struct mempool_claims claims;
 	u64 failed_no_memory;
-	u64 failed_limit;
+	u64 failed_session_limit;
+	u64 failed_user_limit;
 	u64 reclaimed;
 	unsigned int nr_pools;
 	u64 last_handle;

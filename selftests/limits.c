@@ -28,6 +28,15 @@ static int take(int fd, int *why)
 	return n;
 }
 
+/* Of a session's refusals for a limit, those for its user's. */
+static long long refused_for_user(int fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	return mp_proc_number(path, "mempool_failed_user_limit:");
+}
+
 /* ---- of a session ---------------------------------------------------------------- */
 
 FIXTURE(module_with_session_limit) {
@@ -93,6 +102,7 @@ TEST_F(module_with_session_limit, a_refusal_is_counted)
 	test_ioctl_stats(self->fd, &self->st);
 	EXPECT_EQ(1, self->st.failed_limit);
 	EXPECT_EQ(0, self->st.failed_no_memory);
+	EXPECT_EQ(0, refused_for_user(self->fd));
 }
 
 TEST_F(module_with_session_limit, memory_given_back_can_be_had_again)
@@ -177,6 +187,17 @@ TEST_F(module_with_user_limit, all_sessions_of_a_user_count)
 	test_alloc_one(self->a1, 3 * MP_CHUNK);
 	EXPECT_EQ(1, take(self->a2, &self->why));
 	EXPECT_EQ(-EDQUOT, self->why);
+}
+
+TEST_F(module_with_user_limit, a_refusal_is_counted_as_the_users)
+{
+	struct mempool_session_stats st;
+
+	ASSERT_EQ(4, take(self->a1, &self->why));
+	test_ioctl_stats(self->a1, &st);
+	EXPECT_EQ(1, st.failed_limit);
+	EXPECT_EQ(1, refused_for_user(self->a1));
+	EXPECT_EQ(0, refused_for_user(self->a2));
 }
 
 TEST_F(module_with_user_limit, another_user_proceeds)
