@@ -185,8 +185,9 @@ TEST_F(module_loaded_after_churn, every_huge_chunk_takes_one_fault)
 }
 
 /*
- * A machine whose memory is in pieces: every second page of nearly all of it is
- * held while the module is loaded. It loads with small chunks, which work.
+ * A machine whose memory is in pieces: every sixteenth page of nearly all of it is
+ * held while the module is loaded. It loads with small chunks, which work. (Pieces
+ * of one page would leave the kernel without stacks.)
  */
 FIXTURE(module_loaded_in_fragmented_memory) {
 	struct mp_session s;
@@ -195,6 +196,7 @@ FIXTURE(module_loaded_in_fragmented_memory) {
 
 /* Much more than what stays whole; the debug kernel has 600 MiB to spare. */
 #define FRAGMENTED	(152u << 20)
+#define PIECE		(16 * 4096u)
 
 static int load_fragmented(void)
 {
@@ -214,8 +216,8 @@ static int load_fragmented(void)
 	mp_write_file("/proc/sys/vm/compact_unevictable_allowed", "0");
 	if (mlock(p, len))
 		return -errno;
-	for (i = 0; i + 4096 < len; i += 2 * 4096)
-		if (madvise(p + i, 4096, 24 /* DONTNEED_LOCKED */))
+	for (i = 0; i + PIECE <= len; i += PIECE)
+		if (madvise(p + i, PIECE - 4096, 24 /* DONTNEED_LOCKED */))
 			return -errno;
 	ret = mp_require("reserve=160M");
 	munmap(p, len);
