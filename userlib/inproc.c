@@ -6,8 +6,9 @@
  * may be loaded, and to measure the library at native speed. It answers the same
  * commands with the same errors, but it is one process' own: named block pools
  * are refused (EOPNOTSUPP), nothing survives a crash, nobody is kept from
- * anybody, and memory is taken from the system when a chunk is first used and
- * given back when it is idle. It is never chosen unless asked for.
+ * anybody, and memory is taken from the system when a chunk is first used. It is
+ * kept as the module's reserve is, until a trim. It is never chosen unless asked
+ * for.
  *
  * One lock serialises everything; the offset space is the memfd's.
  */
@@ -15,30 +16,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "blocks.h"
 #include "check.h"
 #include "figures.h"
 #include "internal.h"
+#include "memfd.h"
 
 /* As the module: room in the offset space for holes to fall in. */
 #define SPACE_FACTOR	4
 #define ME		1u	/* the only member of every block pool */
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE	23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-
 /**
  * struct inproc - one session
  * @lock: protects all below
- * @memfd: the memory
- * @map: all of it, mapped
- * @space: bytes of the offset space
+ * @memory: the offset space, and what is behind it
  * @nr_chunks: most chunks used at a time
  * @limit: the same, as configured
  * @min_chunks: guaranteed minimum
@@ -53,9 +45,7 @@
  */
 struct inproc {
 	pthread_mutex_t lock;
-	int memfd;
-	char *map;
-	u64 space;
+	struct mp_memfd memory;
 	u64 nr_chunks;
 	u64 limit;
 	u64 min_chunks;
@@ -72,22 +62,23 @@ struct inproc {
 
 /* ---- chunks ---- */
 
-/* Memory for a slot, in one huge page where the system can. */
 static int chunk_bind(struct inproc *in, u64 slot)
 {
-	char *addr = in->map + slot * MEMPOOL_CHUNK_SIZE;
+	int ret = mp_memfd_take(&in->memory, slot);
 
-	if (madvise(addr, MEMPOOL_CHUNK_SIZE, MADV_POPULATE_WRITE) && errno == ENOMEM)
-		return -ENOMEM;
-	madvise(addr, MEMPOOL_CHUNK_SIZE, MADV_COLLAPSE);
-	return mp_heap_bind(&in->heap, slot, in);
+	if (ret)
+		return ret;
+	ret = mp_heap_bind(&in->heap, slot, in);
+	if (ret)
+		mp_memfd_give(&in->memory, slot);
+	return ret;
 }
 
 static void chunk_unbind(struct inproc *in, u64 slot)
 {
 	mp_buckets_vacate(&in->buckets, slot);
 	mp_heap_unbind(&in->heap, slot);
-	madvise(in->map + slot * MEMPOOL_CHUNK_SIZE, MEMPOOL_CHUNK_SIZE, MADV_REMOVE);
+	mp_memfd_give(&in->memory, slot);
 	mp_heap_give_slots(&in->heap, slot, 1);
 }
 
@@ -151,8 +142,8 @@ static int do_info(struct inproc *in, void *arg)
 	*info = (struct mempool_info){
 		.features = MEMPOOL_FEATURE_CLAIMS | MEMPOOL_FEATURE_STATUS_PAGE,
 		.session_id = (uintptr_t)in,
-		.space_bytes = in->space,
-		.status_offset = in->space,
+		.space_bytes = in->memory.space,
+		.status_offset = in->memory.space,
 		.reserve_bytes = in->nr_chunks * MEMPOOL_CHUNK_SIZE,
 		.max_cached_bytes = in->buckets.max_cached_bytes,
 		.min_bytes = in->min_chunks * MEMPOOL_CHUNK_SIZE,
@@ -246,6 +237,7 @@ static int do_trim(struct inproc *in, void *arg)
 		return ret;
 	mp_buckets_trim(&in->buckets);
 	trim->released_bytes = give_idle(in, in->min_chunks) * MEMPOOL_CHUNK_SIZE;
+	mp_memfd_drop(&in->memory);
 	return 0;
 }
 
@@ -295,7 +287,7 @@ static int do_alloc(struct inproc *in, void *arg)
 		};
 		block->tenure = mp_heap_tenure(&in->heap, block->offset, ticket.slab->stride);
 		if (alloc->flags & MEMPOOL_ALLOC_ZERO)
-			memset(in->map + block->offset, 0, ticket.slab->stride);
+			memset(in->memory.map + block->offset, 0, ticket.slab->stride);
 		mp_buckets_publish(&in->buckets, &ticket,
 				   !(alloc->flags & MEMPOOL_ALLOC_CACHED));
 		in->started = true;
@@ -620,33 +612,14 @@ static int inproc_ioctl(struct mp_device *dev, unsigned long cmd, void *arg)
 	return ret;
 }
 
-/* An address that chunks can be mapped to whole; [*@addr, +@len) is reserved. */
-static int reserve_aligned(size_t len, char **addr)
-{
-	size_t room = len + MEMPOOL_CHUNK_SIZE, head;
-	char *p = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return -1;
-	head = -(uintptr_t)p % MEMPOOL_CHUNK_SIZE;
-	if (head)
-		munmap(p, head);
-	munmap(p + head + len, room - head - len);
-	*addr = p + head;
-	return 0;
-}
-
 static void *inproc_map(struct mp_device *dev, void *addr, size_t len, int prot, int flags,
 			uint64_t offset)
 {
 	struct inproc *in = dev->priv;
-	char *aligned;
 
-	if (offset == in->space)
+	if (offset == in->memory.space)
 		return mmap(addr, len, prot, flags | MAP_ANONYMOUS, -1, 0);
-	if (!addr && len >= MEMPOOL_CHUNK_SIZE && !reserve_aligned(len, &aligned))
-		return mmap(aligned, len, prot, flags | MAP_FIXED, in->memfd, (off_t)offset);
-	return mmap(addr, len, prot, flags, in->memfd, (off_t)offset);
+	return mp_memfd_map(&in->memory, addr, len, prot, flags, offset);
 }
 
 static void inproc_close(struct mp_device *dev)
@@ -660,10 +633,7 @@ static void inproc_close(struct mp_device *dev)
 			free_pool(in, i);
 	mp_buckets_destroy(&in->buckets);
 	mp_heap_destroy(&in->heap);
-	if (in->map)
-		munmap(in->map, in->space);
-	if (in->memfd >= 0)
-		close(in->memfd);
+	mp_memfd_exit(&in->memory);
 	pthread_mutex_destroy(&in->lock);
 	free(in);
 	errno = saved;
@@ -701,27 +671,14 @@ static int parse_size(const char *text, u64 *bytes)
 
 static int inproc_init(struct inproc *in, u64 bytes)
 {
-	char *map;
-
-	in->memfd = -1;
 	in->node = MEMPOOL_NODE_ANY;
 	in->nr_chunks = bytes / MEMPOOL_CHUNK_SIZE;
 	in->limit = in->nr_chunks;
-	in->space = bytes * SPACE_FACTOR;
 	pthread_mutex_init(&in->lock, NULL);
 	mp_buckets_init(&in->buckets, &in->heap, &mp_default_tiers);
-	if (mp_heap_init(&in->heap, in->nr_chunks * SPACE_FACTOR) || in->space > SIZE_MAX / 2)
+	if (mp_heap_init(&in->heap, in->nr_chunks * SPACE_FACTOR))
 		return -ENOMEM;
-	in->memfd = memfd_create("mempool", MFD_CLOEXEC);
-	if (in->memfd < 0 || ftruncate(in->memfd, (off_t)in->space))
-		return -errno;
-	if (reserve_aligned(in->space, &map))
-		return -errno;
-	map = mmap(map, in->space, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, in->memfd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	in->map = map;
-	return 0;
+	return mp_memfd_init(&in->memory, in->nr_chunks, bytes * SPACE_FACTOR);
 }
 
 /* Opens "memfd:@size". 0 or -errno; leaves errno alone. */

@@ -4,7 +4,7 @@
  *
  *	pool.c		a session: open, close, options
  *	device.c	where commands go: the character device
- *	inproc.c	or the module's core, over a memfd of this process
+ *	inproc.c	or the module's core, over memory of this process: memfd.c
  *	bucket.c	the rounding rule
  *	alloc.c		blocks of buckets: take, give back
  *	thread.h	free blocks kept by threads, and between them: cache.c,
@@ -156,7 +156,7 @@ int mp_populate_probe(void *page, size_t len, bool readonly);
  *	MP_ID_OTHER, the bucket's key. Made on demand, freed at close
  * @lock: registration of buckets
  * @nr_ids: ids given, counted from 1
- * @key_of: by id
+ * @key_of: by id; those who count what threads keep read it without the lock
  * @hash: key to id, open addressing; published by the store to @key
  *
  * A bucket's key is (size << 1 | page-aligned).
@@ -169,7 +169,7 @@ struct mp_track {
 	atomic_uintptr_t *keys;
 	pthread_mutex_t lock;
 	unsigned int nr_ids;
-	uint64_t key_of[MP_NR_IDS];
+	atomic_uint_least64_t key_of[MP_NR_IDS];
 	struct {
 		_Atomic uint64_t key;
 		unsigned int id;

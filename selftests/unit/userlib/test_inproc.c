@@ -5,9 +5,12 @@
  */
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "kselftest_harness.h"
 #include "libmempool.h"
@@ -124,6 +127,52 @@ TEST_F(inproc, idle_memory_of_one_bucket_serves_another)
 	ASSERT_NE(NULL, large);
 	memset(large, 1, 15 * MIB);
 	EXPECT_EQ(0, mempool_release(self->pool, large));
+}
+
+/* What the device's file has of memory, KiB; -1: it was not found. */
+static long backed_kib(void)
+{
+	char path[40], name[40];
+	struct stat st;
+	ssize_t len;
+	int fd;
+
+	for (fd = 3; fd < 200; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		len = readlink(path, name, sizeof(name) - 1);
+		if (len > 0 && !strncmp(name, "/memfd:mempool", 14) && !fstat(fd, &st))
+			return st.st_blocks / 2;
+	}
+	return -1;
+}
+
+TEST_F(inproc, memory_once_taken_stays_until_a_trim)
+{
+	char *p = mempool_alloc(self->pool, 7 * MIB);
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mempool_release(self->pool, p));
+	EXPECT_LE(8 * 1024, backed_kib());
+	ASSERT_EQ(0, mempool_trim(self->pool));
+	EXPECT_EQ(0, backed_kib());
+}
+
+TEST_F(inproc, no_more_memory_is_taken_than_the_reserve)
+{
+	void *run, *wall[3];
+	unsigned int i;
+
+	/* Each run is too long for the hole that the one before has left below a wall. */
+	for (i = 0; i < 3; i++) {
+		run = mempool_alloc(self->pool, (2 * i + 3) * MIB);
+		ASSERT_NE(NULL, run);
+		memset(run, 1, (2 * i + 3) * MIB);
+		wall[i] = mempool_alloc(self->pool, MIB);
+		ASSERT_NE(NULL, wall[i]);
+		EXPECT_LE(2 * 1024, backed_kib());
+		EXPECT_GE(16 * 1024, backed_kib());
+		ASSERT_EQ(0, mempool_release(self->pool, run));
+	}
 }
 
 /* Not instrumented: the sanitizer's own tables would take faults. */
