@@ -20,6 +20,12 @@ struct ring {
 
 static struct ring ring;
 
+/* Blocks in flight, at most. */
+static unsigned long room_for(size_t size)
+{
+	return size < 1 << 20 ? RING : 64;
+}
+
 /* Waiting must not take the processor from the other thread for long. */
 static void relax(unsigned int *spins)
 {
@@ -64,7 +70,7 @@ struct side {
 static int produce(struct side *s)
 {
 	size_t size = s->r->size;
-	unsigned long batch = s->r->a, room = size < 1 << 20 ? RING : 64;
+	unsigned long batch = s->r->a, room = room_for(size);
 	void *ptr[BATCH];
 
 	for (long i = 0; i < s->n; i++) {
@@ -195,25 +201,38 @@ static int both(const struct request *r, long n)
 	return bad || other.bad;
 }
 
+/*
+ * What is in flight and what lies in caches between threads grows for a while:
+ * each contender does as much before its clock runs, @n turns.
+ */
+static int settled(const struct request *r, int (*what)(struct side *s, int nr), long n,
+		   double unit)
+{
+	static bool warm;
+
+	work = what;
+	if (!warm && both(r, n))
+		return fail("wrong result");
+	warm = true;
+	return measure(r, both, unit);
+}
+
 /* @a: how many blocks are handed over at a time */
 static int test_xthread(const struct request *r)
 {
 	if (r->a < 1 || r->a > BATCH)
 		return fail("batch of %ld", r->a);
-	work = pass;
-	return measure(r, both, r->a);
+	return settled(r, pass, 16 * room_for(r->size) / r->a, r->a);
 }
 
 static int test_larson(const struct request *r)
 {
-	work = replace;
-	return measure(r, both, 2);
+	return settled(r, replace, 50 * HELD, 2);
 }
 
 static int test_xmalloc(const struct request *r)
 {
-	work = exchange;
-	return measure(r, both, 2 * BATCH);
+	return settled(r, exchange, 1000, 2 * BATCH);
 }
 
 const struct test thread_tests[] = {

@@ -46,39 +46,59 @@ static long faults(void)
 	return u.ru_minflt + u.ru_majflt;
 }
 
-/* The number of turns is found first, which warms everything up, too. */
+/* Nanoseconds for @n turns, or -1. */
+static double timed(const struct request *r, loop_t loop, long n)
+{
+	double ns = now();
+
+	return loop(r, n) ? -1 : now() - ns;
+}
+
+/*
+ * How many turns take about @r->ms, found by turning, which warms everything up:
+ * more turns until they take half as long, then again until for IDLE runs it has
+ * not got faster. 0: a wrong result.
+ */
+static double calibrate(const struct request *r, loop_t loop)
+{
+	enum { IDLE = 5, MOST = 500 };
+	double turns = 1, best = 1e18, ns;
+	int runs, idle = 0;
+
+	for (runs = 0; runs < MOST && idle < IDLE; runs++) {
+		ns = timed(r, loop, turns);
+		if (ns < 0)
+			return 0;
+		idle = ns / turns < best * 0.9 ? 0 : idle + 1;
+		if (ns / turns < best)
+			best = ns / turns;
+		if (ns < r->ms * 0.5e6) {
+			turns *= 2;
+			idle = 0;
+		}
+	}
+	turns = r->ms * 1e6 / best;
+	return turns < 1 ? 1 : turns;
+}
+
 int measure(const struct request *r, loop_t loop, double unit)
 {
 	static char last[200];
 	static double turns;
 	char this[200];
-	double ns = 0;
 	long n, before;
-	double before_ns = 0;
-	int warm = 0, again = 0;
+	double ns;
 
 	snprintf(this, sizeof(this), "%s %zu %ld %ld", r->test, r->size, r->a, r->b);
 	if (strcmp(this, last)) {
 		strcpy(last, this);
-		for (turns = 1; warm < 2;) {
-			ns = now();
-			if (loop(r, turns))
-				return fail("wrong result");
-			ns = now() - ns;
-			if (ns < r->ms * 0.3e6)
-				turns *= 2;
-			else	/* and it gets no faster any more */
-				warm = ns < before_ns * 0.7 && ++again < 50 ? 1 : warm + 1;
-			before_ns = ns;
-		}
-		turns = turns * r->ms * 1e6 / ns;
+		turns = calibrate(r, loop);
 	}
-	n = turns < 1 ? 1 : turns;
+	n = turns;
 	before = faults();
-	ns = now();
-	if (loop(r, n))
+	ns = n ? timed(r, loop, n) : -1;
+	if (ns < 0)
 		return fail("wrong result");
-	ns = now() - ns;
 	say("ns", ns / n / unit);
 	say("faults", (faults() - before) / (double)n / unit);
 	return 0;
