@@ -20,6 +20,7 @@
 #define PATIENCE_MORE	20
 #define PATIENCE_IN_ALL	1000
 #define DEPOT_FACTOR	8
+#define HOARD		(1 << 20)	/* bytes, see relieve() */
 
 /* Say in the table what becomes of a block that we have. */
 static void mark(struct mp_thread *t, const void *ptr, unsigned int id)
@@ -63,7 +64,7 @@ static void publish_sizes(struct mempool *pool, struct mp_thread *t, unsigned in
 /* A magazine for the bucket, if its blocks are small enough for one. */
 static bool activate(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
-	uint64_t size = pool->track.key_of[id] >> 1, most, slots = MP_FIRST_SLOTS;
+	uint64_t size = pool->track.key_of[id] >> 1, slots = MP_FIRST_SLOTS;
 
 	if (t->cold[id].bottom)
 		return true;
@@ -75,8 +76,7 @@ static bool activate(struct mempool *pool, struct mp_thread *t, unsigned int id)
 	if (!make_room(pool, t, id, slots * size) || !mp_magazine_resize(t, id, slots))
 		return false;
 	t->capacity += slots * size;
-	most = pool->cache.depot_max / size;
-	mp_depot_prepare(pool, id, most < MP_MAX_SLOTS ? most : MP_MAX_SLOTS);
+	mp_depot_prepare(pool, id, pool->cache.depot_max / size);
 	if (!(pool->track.key_of[id] & 1))
 		publish_sizes(pool, t, id, size);
 	return true;
@@ -90,6 +90,23 @@ static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
 	if (slots < MP_MAX_SLOTS && t->capacity + more <= pool->cache.bytes &&
 	    mp_magazine_resize(t, id, 2 * slots))
 		t->capacity += more;
+}
+
+/*
+ * Room in a full magazine for one block more. A thread that only gives back is
+ * another's supply: what it kept, the other would have to take from the kernel
+ * meanwhile. So a magazine grows beyond HOARD only where its thread runs out of
+ * blocks as well; else half of it goes to the depot.
+ */
+static void relieve(struct mempool *pool, struct mp_thread *t, unsigned int id)
+{
+	struct mp_cold *c = &t->cold[id];
+
+	if (c->emptied || 2 * mp_magazine_slots(t, id) * t->hot.sizes[id] <= HOARD)
+		grow(pool, t, id);
+	c->emptied = false;
+	if (t->hot.tops[id] == t->hot.ends[id])
+		mp_magazine_drain(pool, t, id, (mp_magazine_slots(t, id) + 1) / 2, false);
 }
 
 /* Fresh ones below, the first to come topmost; then the others likewise. */
@@ -377,6 +394,7 @@ void *mp_cache_alloc(struct mempool *pool, uint64_t key)
 	if (!t || id == MP_ID_OTHER || !activate(pool, t, id))
 		return past_the_caches(pool, key);
 	while (!ret && t->hot.tops[id] == t->cold[id].bottom) {
+		t->cold[id].emptied = true;
 		grow(pool, t, id);
 		ret = refill(pool, t, id);
 		if ((ret == -ENOMEM || ret == -EDQUOT) && mp_cache_retry(pool, &retry))
@@ -413,11 +431,8 @@ int mp_cache_release(struct mempool *pool, void *ptr)
 			account(t, -(int64_t)(key >> 1));
 		return ret;
 	}
-	if (t->hot.tops[id] == t->hot.ends[id]) {
-		grow(pool, t, id);
-		if (t->hot.tops[id] == t->hot.ends[id])
-			mp_magazine_drain(pool, t, id, (mp_magazine_slots(t, id) + 1) / 2, false);
-	}
+	if (t->hot.tops[id] == t->hot.ends[id])
+		relieve(pool, t, id);
 	*t->hot.tops[id] = ptr;
 	mp_magazine_set_top(t, id, t->hot.tops[id] + 1);
 	mark(t, ptr, id | MP_ID_CACHED);

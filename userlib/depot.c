@@ -17,22 +17,37 @@ static uint64_t size_of(const struct mempool *pool, unsigned int id)
 	return id < MP_FIRST_POOL ? pool->track.key_of[id] >> 1 : 0;
 }
 
+/* More room, touched at once, up to @room. Without memory it stays as it is. */
+static void have_room(struct mp_depot *depot, unsigned int room)
+{
+	int saved = errno;
+	void **blocks;
+
+	if (room > depot->max)
+		room = depot->max;
+	if (room <= depot->room)
+		return;
+	blocks = realloc(depot->blocks, room * sizeof(blocks[0]));
+	if (blocks) {
+		memset(blocks + depot->room, 0, (room - depot->room) * sizeof(blocks[0]));
+		depot->blocks = blocks;
+		depot->room = room;
+	}
+	errno = saved;
+}
+
 /*
- * Room for @max blocks, made when a thread first has a magazine for them, and
- * touched then: later uses are to take no fault. Without memory it has none.
+ * A depot for up to @max blocks, made when a thread first has a magazine for them.
+ * Its array doubles when it is full, so it takes faults only as it reaches a new
+ * height, and costs nothing where little is in flight.
  */
-void mp_depot_prepare(struct mempool *pool, unsigned int id, unsigned int max)
+void mp_depot_prepare(struct mempool *pool, unsigned int id, uint64_t max)
 {
 	struct mp_depot *depot = &pool->cache.depots[id];
 
 	pthread_mutex_lock(&pool->cache.depot_lock);
-	if (!depot->blocks) {
-		depot->blocks = malloc(max * sizeof(depot->blocks[0]));
-		if (depot->blocks) {
-			memset(depot->blocks, 0, max * sizeof(depot->blocks[0]));
-			depot->max = max;
-		}
-	}
+	depot->max = max < MP_DEPOT_SLOTS ? max : MP_DEPOT_SLOTS;
+	have_room(depot, MP_FIRST_ROOM);
 	pthread_mutex_unlock(&pool->cache.depot_lock);
 }
 
@@ -41,14 +56,15 @@ unsigned int mp_depot_put(struct mempool *pool, unsigned int id, void **blocks, 
 {
 	struct mp_cache *cache = &pool->cache;
 	struct mp_depot *depot = &cache->depots[id];
-	uint64_t size = size_of(pool, id), room;
+	uint64_t size = size_of(pool, id);
 
 	pthread_mutex_lock(&cache->depot_lock);
-	room = depot->max - depot->nr;
-	if (size && room > (cache->depot_max - cache->depot_bytes) / size)
-		room = (cache->depot_max - cache->depot_bytes) / size;
-	if (nr > room)
-		nr = room;
+	if (size && nr > (cache->depot_max - cache->depot_bytes) / size)
+		nr = (cache->depot_max - cache->depot_bytes) / size;
+	if (nr > depot->room - depot->nr)
+		have_room(depot, 2 * depot->room);
+	if (nr > depot->room - depot->nr)
+		nr = depot->room - depot->nr;
 	if (nr)
 		memcpy(depot->blocks + depot->nr, blocks, nr * sizeof(blocks[0]));
 	depot->nr += nr;

@@ -207,11 +207,13 @@ void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count)
  * struct mp_depot - free blocks of one kind between threads
  * @blocks: NULL until a thread has a magazine for them
  * @nr: blocks
- * @max: room
+ * @room: for how many
+ * @max: most that it may have room for
  */
 struct mp_depot {
 	void **blocks;
 	unsigned int nr;
+	unsigned int room;
 	unsigned int max;
 };
 

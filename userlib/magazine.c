@@ -106,6 +106,7 @@ void mp_magazine_drop(struct mp_thread *t, unsigned int id)
 	t->hot.ends[id] = NULL;
 	c->fresh = 0;
 	c->filled = false;
+	c->emptied = false;
 	__atomic_store_n(&c->bottom, NULL, __ATOMIC_RELEASE);
 	put_slots(t, bottom, slots);
 }

@@ -26,6 +26,8 @@
 #define MP_MAX_SLOTS	512u	/* of a magazine: a power of two */
 #define MP_FIRST_SLOTS	8u
 #define MP_MIN_SLOTS	2u
+#define MP_FIRST_ROOM	MP_MAX_SLOTS	/* of a depot: what one magazine may leave */
+#define MP_DEPOT_SLOTS	(1u << 20)	/* and most: pointers of 8 MiB */
 #define MP_NR_ORDERS	10	/* magazines have 2^order slots */
 #define MP_NOTHING	((void **)UINTPTR_MAX)	/* lim of what is not to be used */
 #define MP_FIRST_POOL	128u	/* ids from here on are block pools' */
@@ -35,6 +37,7 @@
  * @bottom: NULL: not in use
  * @fresh: blocks at the bottom that no user had
  * @filled: since it came into use
+ * @emptied: and its bucket has run out of blocks since it was last full
  * @net: blocks brought in less blocks taken out, since ever
  * @serial: of the block pool, see struct mp_pool_cache; 0 in buckets
  */
@@ -42,6 +45,7 @@ struct mp_cold {
 	void **bottom;
 	unsigned int fresh;
 	bool filled;
+	bool emptied;
 	uint64_t net;
 	uint64_t serial;
 };
@@ -138,7 +142,7 @@ static inline unsigned int mp_magazine_slots(const struct mp_thread *t, unsigned
 
 /* ---- depot.c ---- */
 
-void mp_depot_prepare(struct mempool *pool, unsigned int id, unsigned int max);
+void mp_depot_prepare(struct mempool *pool, unsigned int id, uint64_t max);
 unsigned int mp_depot_put(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr);
 unsigned int mp_depot_get(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr);
 void mp_depot_empty(struct mempool *pool);

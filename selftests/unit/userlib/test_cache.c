@@ -560,6 +560,79 @@ TEST_F(cache, blocks_that_change_threads_come_back_through_the_depot)
 	EXPECT_EQ(0, stats.bad_releases);
 }
 
+/* What one thread allocates, another gives back, all of it at a time. */
+struct tide {
+	struct mempool *pool;
+	pthread_barrier_t turn;
+	unsigned int rounds, nr;
+	size_t size;
+	void *ptrs[1536];
+	unsigned int wrong;
+	uint64_t between;	/* bytes in the depot when all are back */
+};
+
+static void *ebb(void *arg)
+{
+	struct tide *tide = arg;
+	unsigned int i, round;
+
+	for (round = 0; round < tide->rounds; round++) {
+		pthread_barrier_wait(&tide->turn);
+		for (i = 0; i < tide->nr; i++)
+			tide->wrong += mempool_release(tide->pool, tide->ptrs[i]) != 0;
+		tide->between = tide->pool->cache.depot_bytes;
+		pthread_barrier_wait(&tide->turn);
+	}
+	pthread_barrier_wait(&tide->turn);	/* a thread's end is a command */
+	return NULL;
+}
+
+static unsigned int commands_of_tide(struct tide *tide, unsigned int warm)
+{
+	unsigned int i, round, before = 0;
+	pthread_t thread;
+
+	pthread_barrier_init(&tide->turn, NULL, 2);
+	pthread_create(&thread, NULL, ebb, tide);
+	for (round = 0; round < tide->rounds; round++) {
+		if (round == warm)
+			before = commands;
+		for (i = 0; i < tide->nr; i++) {
+			tide->ptrs[i] = mempool_alloc(tide->pool, tide->size);
+			tide->wrong += !tide->ptrs[i];
+		}
+		pthread_barrier_wait(&tide->turn);
+		pthread_barrier_wait(&tide->turn);
+	}
+	i = commands - before;
+	pthread_barrier_wait(&tide->turn);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&tide->turn);
+	return i;
+}
+
+/* 6 MiB, of which a thread may keep 2 and the depot 8. */
+TEST_F(cache, many_blocks_that_change_threads_send_no_command)
+{
+	static struct tide tide = { .rounds = 12, .nr = 1536, .size = 4096 };
+
+	tide.pool = self->pool;
+	EXPECT_EQ(0, commands_of_tide(&tide, 4));
+	EXPECT_EQ(0, tide.wrong);
+}
+
+TEST_F(cache, a_thread_that_only_gives_back_keeps_little)
+{
+	static struct tide tide = { .rounds = 1, .nr = 50, .size = 102400 };
+
+	self->opts.cache_bytes = 8 * MIB;	/* that much it might keep */
+	ASSERT_EQ(0, open_counted(&tide.pool, &self->opts));
+	commands_of_tide(&tide, 0);
+	mempool_close(tide.pool);
+	EXPECT_EQ(0, tide.wrong);
+	EXPECT_LE(50 * 102400 - MIB, tide.between);
+}
+
 static void *churn(void *arg)
 {
 	struct job *job = arg;
