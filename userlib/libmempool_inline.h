@@ -328,9 +328,9 @@ mempool_try_get_blocks(struct mempool_blocks *blocks, void **ptrs,
 }
 
 /*
- * As mempool_return_blocks(), or 0: only a call can tell. That each was out is
- * seen afterwards, from what was read before it was written; so one that comes
- * twice is found as well, and all can be put back as it was.
+ * As mempool_return_blocks(), or 0: only a call can tell. One that is not out, or
+ * comes twice, is found when those before it are in already: they go out again.
+ * Nothing is written of a block that was not out: it may be another thread's.
  */
 static inline MEMPOOL_ALWAYS int
 mempool_try_return_blocks(struct mempool_blocks *blocks,
@@ -341,7 +341,6 @@ mempool_try_return_blocks(struct mempool_blocks *blocks,
 	uint32_t id = b->magazine;
 	unsigned char *out = b->out;
 	void **top = t->tops[id];
-	uint64_t were = 0;
 	unsigned int i;
 
 	if (MEMPOOL_UNLIKELY(t->session != b->pool || count > MEMPOOL_MAX_COUNT ||
@@ -351,17 +350,12 @@ mempool_try_return_blocks(struct mempool_blocks *blocks,
 		return 0;
 #pragma GCC unroll 8
 	for (i = 0; i < count; i++) {
-		unsigned int index = indices[i];
-
-		were = were * 2 + out[index];
-		out[index] = 0;
-	}
-	if (MEMPOOL_UNLIKELY(were != (count ? ~UINT64_C(0) >> (64 - count) : 0))) {
-		while (i--) {	/* the first of two is the one that was right */
-			out[indices[i]] = were & 1;
-			were >>= 1;
+		if (MEMPOOL_UNLIKELY(!out[indices[i]])) {
+			while (i--)
+				out[indices[i]] = 1;
+			return 0;
 		}
-		return 0;
+		out[indices[i]] = 0;
 	}
 	MEMPOOL_SET(t->tops[id], top + count);
 	return 1;

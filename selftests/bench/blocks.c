@@ -99,7 +99,7 @@ static int make(size_t size)
 	o.block_size = size;
 	o.num_blocks = BLOCKS;
 #if BENCH_HAS_CACHE_BLOCKS
-	o.cache_blocks = 512;
+	o.cache_blocks = 256;	/* as much as rte_mempool has */
 #endif
 	ret = pool ? 0 : mempool_blocks_create(&pool, bench_pool, &o);
 	return ret ? fail("no block pool: %d", ret) : 0;

@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -217,6 +218,24 @@ TEST_F(pools, one_that_comes_twice_in_a_bulk_is_enoent_the_others_go)
 	EXPECT_EQ(0, stats_of(self->blocks).issued);
 	for (i = 0; i < BLOCKS; i++)
 		ASSERT_NE(NULL, mempool_get_block(self->blocks, &again[0]));
+}
+
+/* Another thread may just be getting it: only who has a block says what becomes of it. */
+TEST_F(pools, a_wrong_return_writes_nothing)
+{
+	unsigned int held[2], twice[3], i;
+	unsigned char *out = self->blocks->head.out;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_NE(NULL, mempool_get_block(self->blocks, &held[i]));
+	ASSERT_EQ(0, mempool_return_block(self->blocks, held[1]));
+	twice[0] = held[1];
+	twice[1] = twice[2] = (held[1] + 1) % BLOCKS;
+	ASSERT_EQ(0, mprotect(out, 1, PROT_READ));
+	EXPECT_EQ(-ENOENT, mempool_return_blocks_inline(self->blocks, &held[1], 1));
+	EXPECT_EQ(-ENOENT, mempool_return_blocks_inline(self->blocks, twice, 3));
+	ASSERT_EQ(0, mprotect(out, 1, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, mempool_return_blocks_inline(self->blocks, &held[0], 1));
 }
 
 TEST_F(pools, indices_beyond_the_pool_are_erange)
