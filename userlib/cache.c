@@ -458,19 +458,15 @@ bool mp_cache_release_odd(struct mempool *pool, void *ptr)
 		mempool_push(t, ptr, t->units, mp_to_thread(t)->shift);
 }
 
-/* Up to @count blocks at once for @size, as far as the magazine has them. */
-unsigned int mp_cache_alloc_many(struct mempool *pool, size_t size, void **ptrs,
-				 unsigned int count)
+/* mp_cache_alloc_many() in units of 1 << @shift. */
+static inline __attribute__((always_inline)) unsigned int
+pop_many(struct mempool_thread *t, size_t size, void **ptrs, unsigned int count,
+	 unsigned int shift)
 {
-	struct mempool_thread *t = mempool_thread_1;
-	unsigned int shift, id, i;
+	size_t units = (size - 1) >> shift;
+	unsigned int id, i;
 	void **top, **lim;
-	size_t units;
 
-	if (t->session != pool)
-		return 0;
-	shift = mp_to_thread(t)->shift;
-	units = (size - 1) >> shift;
 	if (units >= MEMPOOL_NR_SIZES)
 		return 0;
 	id = t->buckets[units];
@@ -493,41 +489,76 @@ unsigned int mp_cache_alloc_many(struct mempool *pool, size_t size, void **ptrs,
 	return count;
 }
 
+/* What a place reads as, for one comparison. */
+static inline uint16_t place_word(const struct mempool_place *place)
+{
+	uint16_t word;
+
+	memcpy(&word, place, sizeof(word));
+	return word;
+}
+
+/* Beyond all units if @ptr begins none. */
+static inline uintptr_t unit_of(const void *ptr, uintptr_t base, unsigned int shift)
+{
+	uintptr_t offset = (uintptr_t)ptr - base;
+
+	return offset >> shift | offset << (-shift % (sizeof(offset) * 8));
+}
+
+/* mp_cache_release_many(), likewise. */
+static inline __attribute__((always_inline)) unsigned int
+push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsigned int shift)
+{
+	uintptr_t base = t->base, units = t->units, unit;
+	struct mempool_place *places = t->places;
+	unsigned int nr, id;
+	uint16_t out;
+	void **top;
+
+	unit = count ? unit_of(ptrs[0], base, shift) : units;
+	if (unit >= units || !places[unit].out)
+		return 0;
+	out = place_word(&places[unit]);
+	id = places[unit].id;
+	top = t->tops[id];
+	if (count > (size_t)(t->ends[id] - top))
+		count = t->ends[id] - top;
+	for (nr = 0; nr < count; nr++) {
+		unit = unit_of(ptrs[nr], base, shift);
+		if (unit >= units || place_word(&places[unit]) != out)
+			break;
+		places[unit].out = 0;
+		top[nr] = ptrs[nr];
+	}
+	__atomic_store_n(&t->tops[id], top + nr, __ATOMIC_RELAXED);
+	t->room += (int64_t)nr * t->sizes[id];
+	return nr;
+}
+
+/*
+ * Up to @count blocks at once for @size, as far as the magazine has them. With the
+ * usual tiers the units are those of the hot path, and a constant.
+ */
+unsigned int mp_cache_alloc_many(struct mempool *pool, size_t size, void **ptrs,
+				 unsigned int count)
+{
+	struct mempool_thread *t = mempool_thread_1;
+
+	if (t->pool == pool)
+		return pop_many(t, size, ptrs, count, MEMPOOL_UNIT_SHIFT);
+	return t->session == pool ?
+		pop_many(t, size, ptrs, count, mp_to_thread(t)->shift) : 0;
+}
+
 /* The first blocks of @ptrs, as far as they are of one bucket and find room. */
 unsigned int mp_cache_release_many(struct mempool *pool, void *const *ptrs, unsigned int count)
 {
 	struct mempool_thread *t = mempool_thread_1;
-	unsigned int shift, id = 0, nr;
-	void **top = NULL;
 
-	if (t->session != pool)
-		return 0;
-	shift = mp_to_thread(t)->shift;
-	for (nr = 0; nr < count; nr++) {
-		uintptr_t offset = (uintptr_t)ptrs[nr] - t->base;
-		uintptr_t unit = offset >> shift | offset << (-shift % (sizeof(offset) * 8));
-		struct mempool_place *place = &t->places[unit];
-
-		if (unit >= t->units || !place->out)
-			break;
-		if (!nr) {
-			id = place->id;
-			top = t->tops[id];
-			if (count > (size_t)(t->ends[id] - top))
-				count = t->ends[id] - top;
-			if (!count)
-				break;
-		}
-		if (place->id != id)
-			break;
-		place->out = 0;
-		top[nr] = ptrs[nr];
-	}
-	if (nr) {
-		__atomic_store_n(&t->tops[id], top + nr, __ATOMIC_RELAXED);
-		t->room += (int64_t)nr * t->sizes[id];
-	}
-	return nr;
+	if (t->pool == pool)
+		return push_many(t, ptrs, count, MEMPOOL_UNIT_SHIFT);
+	return t->session == pool ? push_many(t, ptrs, count, mp_to_thread(t)->shift) : 0;
 }
 
 /* ---- session ----------------------------------------------------------------- */
