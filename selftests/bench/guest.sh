@@ -28,7 +28,7 @@ mkfifo /tmp/stop
 /tests/eater </tmp/stop &
 exec 4>/tmp/stop
 sleep 5
-drive pressure 1 1
+drive pressure 3 1
 exec 4>&-
 wait
 exit $rc

@@ -73,6 +73,16 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void say_quantiles(float *ns, long nr)
+{
+	qsort(ns, nr, sizeof(*ns), compare);
+	say("p50", ns[nr / 2]);
+	say("p99", ns[nr * 99 / 100]);
+	say("p99.9", ns[nr * 999 / 1000]);
+	say("p99.99", ns[nr * 9999 / 10000]);
+	say("max", ns[nr - 1]);
+}
+
 /*
  * @a times a block is taken, touched for the first time and given back 64 later:
  * quantiles of the time of the first two. Blocks of several sizes, as every
@@ -111,13 +121,36 @@ static int test_tail(const struct request *r)
 	for (int i = 0; i < 64; i++)
 		if (held[i].ptr)
 			give(held[i].ptr, held[i].size);
-	qsort(ns, r->a, sizeof(*ns), compare);
-	say("p50", ns[r->a / 2]);
-	say("p99", ns[r->a / 100 * 99]);
-	say("p99.9", ns[r->a / 1000 * 999]);
-	say("p99.99", ns[r->a / 10000 * 9999]);
-	say("max", ns[r->a - 1]);
+	say_quantiles(ns, r->a);
 	free(ns);
+	return 0;
+}
+
+/*
+ * The same for memory that the program has not had before: its live memory grows
+ * by @a MiB, block by block. A process does that once.
+ */
+static int test_tail_growth(const struct request *r)
+{
+	long nr = (r->a << 20) / r->size, i;
+	float *ns = malloc(nr * sizeof(*ns));
+	char *ptr;
+	double t;
+
+	if (!ns)
+		return fail("no memory");
+	memset(ns, 0, nr * sizeof(*ns));
+	contender_preallocate(r->size, nr);
+	for (i = 0; i < nr; i++) {
+		t = now();
+		ptr = take(r->size);
+		if (!ptr)
+			return fail("no block %ld", i);
+		for (size_t at = i * 64 % 4096; at < r->size; at += 4096)
+			ptr[at] = 1;
+		ns[i] = now() - t;
+	}
+	say_quantiles(ns, nr);
 	return 0;
 }
 
@@ -163,6 +196,7 @@ static int test_load(const struct request *r)
 const struct test system_tests[] = {
 	{ "access", test_access },
 	{ "tail", test_tail },
+	{ "tail-growth", test_tail_growth },
 	{ "load", test_load },
 	{ NULL, NULL }
 };
