@@ -5,7 +5,7 @@
 DEBSRC	:= $(BUILD)/deb/mempool
 
 deb:
-	@bash -c '. $(VM)/lib.sh; need_packages build-essential debhelper dh-dkms fakeroot'
+	@bash -c '. $(VM)/lib.sh; need_packages build-essential debhelper dh-dkms fakeroot valgrind'
 	@rm -rf $(BUILD)/deb && mkdir -p $(DEBSRC)
 	@cp -r Kbuild Makefile README.md COPYING LICENSES dkms.conf kmod uapi userlib \
 		selftests debian $(DEBSRC)/
