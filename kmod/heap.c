@@ -33,7 +33,7 @@ void mp_heap_destroy(struct mp_heap *heap)
 
 	for (leaf = 0; leaf < nr; leaf++) {
 		for (i = 0; heap->leaves[leaf] && i < MP_LEAF_SLOTS; i++)
-			mp_free(heap->leaves[leaf][i].slabs);
+			mp_free(heap->leaves[leaf][i].map);
 		mp_free(heap->leaves[leaf]);
 	}
 	mp_free(heap->leaves);
@@ -91,15 +91,15 @@ void mp_heap_give_slots(struct mp_heap *heap, u64 first, u64 nr)
 	struct mp_slot *slot;
 	u64 i;
 
-	/* Slots that were bound have a table of slabs, and were taken singly. */
-	if (!mp_heap_slot(heap, first)->slabs) {
+	/* Slots that were bound have a map of slabs, and were taken singly. */
+	if (!mp_heap_slot(heap, first)->map) {
 		mp_extents_give(&heap->holes, first, nr);
 		return;
 	}
 	for (i = first; i < first + nr; i++) {
 		slot = mp_heap_slot(heap, i);
-		mp_free(slot->slabs);
-		slot->slabs = NULL;
+		mp_free(slot->map);
+		slot->map = NULL;
 		mp_extents_give(&heap->holes, i, 1);
 	}
 }
@@ -157,11 +157,11 @@ int mp_heap_bind(struct mp_heap *heap, u64 index, void *chunk)
 	slot = make_leaf(heap, index);
 	if (!slot)
 		goto err_hole;
-	slot->slabs = mp_zalloc(MP_CHUNK_PAGES * sizeof(*slot->slabs));
-	if (!slot->slabs)
+	slot->map = mp_slabmap_create();
+	if (!slot->map)
 		goto err_hole;
 	if (mp_extents_add(&heap->pages, index * MP_CHUNK_PAGES, MP_CHUNK_PAGES))
-		goto err_slabs;
+		goto err_map;
 	slot->busy = 0;
 	slot->free_pages = MP_CHUNK_PAGES;
 	slot->tenure = ++heap->tenure;
@@ -171,9 +171,9 @@ int mp_heap_bind(struct mp_heap *heap, u64 index, void *chunk)
 	mp_slot_set_chunk(slot, chunk);
 	return 0;
 
-err_slabs:
-	mp_free(slot->slabs);
-	slot->slabs = NULL;
+err_map:
+	mp_free(slot->map);
+	slot->map = NULL;
 err_hole:
 	mp_extents_give(&heap->holes, index, 1);
 	return -ENOMEM;
@@ -226,11 +226,37 @@ static void count_pages(struct mp_heap *heap, u64 start, u64 pages, bool take)
 	}
 }
 
+/* The maps of the slots below @end, from that of @start on, count a run less. */
+static void put_runs(struct mp_heap *heap, u64 start, u64 end)
+{
+	for (; start < end; start += pages_here(start, end - start))
+		mp_slabmap_put_run(mp_heap_slot(heap, slot_of(start))->map);
+}
+
+/* They count one more. 0 or -ENOMEM. */
+static int get_runs(struct mp_heap *heap, u64 start, u64 end)
+{
+	u64 page;
+
+	for (page = start; page < end; page += pages_here(page, end - page)) {
+		if (!mp_slabmap_get_run(&mp_heap_slot(heap, slot_of(page))->map))
+			continue;
+		put_runs(heap, start, page);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 int mp_heap_take(struct mp_heap *heap, u64 pages, u64 *start)
 {
 	int err = mp_extents_take(&heap->pages, pages, start);
 
-	if (!err)
+	if (err)
+		return err;
+	err = get_runs(heap, *start, *start + pages);
+	if (err)
+		mp_extents_give(&heap->pages, *start, pages);
+	else
 		count_pages(heap, *start, pages, true);
 	return err;
 }
@@ -238,6 +264,7 @@ int mp_heap_take(struct mp_heap *heap, u64 pages, u64 *start)
 void mp_heap_give(struct mp_heap *heap, u64 start, u64 pages)
 {
 	mp_extents_give(&heap->pages, start, pages);
+	put_runs(heap, start, start + pages);
 	count_pages(heap, start, pages, false);
 }
 
@@ -246,12 +273,9 @@ void mp_heap_set_slab(struct mp_heap *heap, u64 start, u64 pages, struct mp_slab
 	u64 n;
 
 	for (; pages; start += n, pages -= n) {
-		struct mp_slab **table = mp_heap_slot(heap, slot_of(start))->slabs;
-		u64 i, first = start % MP_CHUNK_PAGES;
-
 		n = pages_here(start, pages);
-		for (i = first; i < first + n; i++)
-			table[i] = slab;
+		mp_slabmap_set(mp_heap_slot(heap, slot_of(start))->map, start % MP_CHUNK_PAGES, n,
+			       slab);
 	}
 }
 
@@ -260,7 +284,7 @@ struct mp_slab *mp_heap_slab(const struct mp_heap *heap, u64 offset)
 	u64 page = offset >> MP_PAGE_SHIFT;
 	struct mp_slot *slot = mp_heap_slot(heap, slot_of(page));
 
-	return slot && slot->slabs ? slot->slabs[page % MP_CHUNK_PAGES] : NULL;
+	return slot && slot->map ? mp_slabmap_slab(slot->map, page % MP_CHUNK_PAGES) : NULL;
 }
 
 void mp_heap_get_busy(struct mp_heap *heap, u64 start, u64 pages)
@@ -332,9 +356,9 @@ static bool slots_valid(const struct mp_heap *heap)
 		}
 		if (nr != (slot ? slot->free_pages : 0))
 			return false;
-		backed += slot && slot->slabs && slot->chunk;
+		backed += slot && slot->map && slot->chunk;
 		if (i == hole) {
-			if (slot && (slot->slabs || slot->chunk))
+			if (slot && (slot->map || slot->chunk))
 				return false;
 			hole++;
 			if (!--holes)
@@ -351,7 +375,7 @@ bool mp_heap_valid(const struct mp_heap *heap)
 	u64 idle = 0;
 
 	list_for_each_entry(slot, &heap->idle, idle) {
-		if (slot->busy || !slot->slabs || !slot->chunk)
+		if (slot->busy || !slot->map || !slot->chunk)
 			return false;
 		if (mp_slot_wholly_free(slot) && !in_front)
 			return false;

@@ -20,6 +20,7 @@
 
 #include "extents.h"
 #include "slab.h"
+#include "slabmap.h"
 
 #define MP_LEAF_SLOTS	64u
 
@@ -27,7 +28,7 @@ struct mp_slot {
 	void *chunk;			/* what backs it; NULL: hole */
 	u64 tenure;			/* of this backing */
 	u64 index;			/* slot number */
-	struct mp_slab **slabs;		/* slab over each page; from bind to give_slots */
+	struct mp_slabmap *map;		/* slab over each page; from bind to give_slots */
 	u32 busy;			/* slabs with blocks issued that overlap it */
 	u32 free_pages;			/* pages in free runs */
 	struct list_head idle;		/* in heap->idle while @busy is 0 */
@@ -98,11 +99,14 @@ static inline bool mp_slot_wholly_free(const struct mp_slot *slot)
 	return slot->free_pages == MP_CHUNK_PAGES;
 }
 
-/* A run of pages. 0, -ENOSPC (bind chunks first: mp_heap_plan()), -ENOMEM. */
+/*
+ * A run of pages, which is given back as it was taken. 0, -ENOSPC (bind chunks
+ * first: mp_heap_plan()), -ENOMEM.
+ */
 int mp_heap_take(struct mp_heap *heap, u64 pages, u64 *start);
 void mp_heap_give(struct mp_heap *heap, u64 start, u64 pages);
 
-/* Notes which slab covers the pages (NULL: none). */
+/* Notes which slab covers the pages of a run (NULL: none). */
 void mp_heap_set_slab(struct mp_heap *heap, u64 start, u64 pages, struct mp_slab *slab);
 
 /* The slab over the page that @offset (bytes) lies in, or NULL. */

@@ -14,6 +14,7 @@
  *
  *	extents.c	free runs			(the core: also in user space)
  *	slab.c		a run of pages cut into blocks	(core)
+ *	slabmap.c	which slab lies over a page	(core)
  *	heap.c		page runs in an offset space	(core)
  *	bucket.c	size classes			(core)
  *	blocks.c	blocks by index, holders and generations (core)

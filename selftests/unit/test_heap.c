@@ -503,6 +503,40 @@ TEST(heap_runs_cross_chunk_borders)
 	mp_heap_destroy(&heap);
 }
 
+/* A chunk cut into single pages, each with a slab, needs a larger map on the way. */
+TEST(heap_tells_the_slab_of_each_page_however_many_there_are)
+{
+	static struct mp_slab slab[MP_CHUNK_PAGES];
+	struct mp_heap heap;
+	u64 start, page;
+	int fail;
+
+	CHECK(!mp_heap_init(&heap, 4));
+	bind(&heap, 0, 2);
+	for (page = 0; page < MP_CHUNK_PAGES; page++) {
+		for (fail = 0;; fail++) {	/* each of its allocations in turn */
+			memory_fail_after(fail);
+			if (!mp_heap_take(&heap, 1, &start))
+				break;
+			CHECK(memory_failed() && mp_heap_valid(&heap));
+			CHECK(heap.pages.free == 2 * MP_CHUNK_PAGES - page);
+		}
+		memory_fail_after(-1);
+		CHECK(start == page);
+		mp_heap_set_slab(&heap, start, 1, &slab[page]);
+	}
+	for (page = 0; page < MP_CHUNK_PAGES; page++)
+		CHECK(mp_heap_slab(&heap, page << MP_PAGE_SHIFT) == &slab[page]);
+	for (page = 0; page < MP_CHUNK_PAGES; page += 2) {
+		mp_heap_set_slab(&heap, page, 1, NULL);
+		mp_heap_give(&heap, page, 1);
+	}
+	for (page = 0; page < MP_CHUNK_PAGES; page++)
+		CHECK(mp_heap_slab(&heap, page << MP_PAGE_SHIFT) ==
+		      (page & 1 ? &slab[page] : NULL));
+	mp_heap_destroy(&heap);
+}
+
 TEST(heap_plan_uses_the_free_pages_around_a_hole)
 {
 	struct mp_heap heap;
@@ -600,7 +634,7 @@ TEST(heap_valid_sees_what_is_wrong)
 	SEES(heap.pages.free++, heap.pages.free--);
 	SEES(heap.holes.free++, heap.holes.free--);
 	SEES(list_move(&slot->idle, &heap.idle), list_move_tail(&slot->idle, &heap.idle));
-	SEES(slot->slabs[20] = &slab, slot->slabs[20] = NULL);
+	SEES(mp_slabmap_set(slot->map, 20, 1, &slab), mp_slabmap_set(slot->map, 20, 1, NULL));
 	SEES(other->chunk = &chunks[5], other->chunk = NULL);
 	mp_heap_destroy(&heap);
 }
