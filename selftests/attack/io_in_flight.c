@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 // guest: --disk 64M
+// modules: fuse
 /*
  * "A transfer that was under way when its memory was given back ends in the
  * next owner's memory."
  *
  * Threads read from a disk without a cache into blocks, and write them out,
- * while others give these blocks back and another session takes the memory.
+ * while others give these blocks back and another session takes the memory. A file
+ * system in user space answers a read when its memory has long been given back.
  */
-#include "attack.h"
+#include "silent.h"
 
 #define DISK	"/dev/nvme0n1"
 #define DATA	0x33		/* what is on the disk */
@@ -131,6 +133,49 @@ TEST_F(disk, transfers_end_where_they_began)
 	EXPECT_EQ(0, t->foreign);
 	EXPECT_LT(0, t->done);
 	EXPECT_LT(0, t->refused);
+}
+
+/* Fill all that there is with the secret; how many chunks. */
+static int take_and_fill(struct mp_session *s, long long *had)
+{
+	int n = 0;
+
+	while (n < 4 && (had[n] = _test_alloc_one(s->fd, MP_CHUNK)) >= 0)
+		memset(s->base + had[n++], SECRET, MP_CHUNK);
+	return n;
+}
+
+TEST(an_answer_that_comes_late_reaches_nobody_else)
+{
+	aio_context_t ctx = 0;
+	struct mp_session a, b;
+	struct mp_silent file;
+	long long had[4], offset;
+	int i, n;
+
+	ASSERT_EQ(0, mp_require("reserve=8M"));
+	ASSERT_TRUE(mp_silent_start(&file));
+	ASSERT_EQ(0, mp_session_of_chunks(&a));
+	ASSERT_EQ(0, mp_session_of_chunks(&b));
+	offset = test_alloc_one(a.fd, MP_CHUNK);
+	ASSERT_EQ(0, mp_silent_begin(&ctx, IOCB_CMD_PREAD, a.base + offset, 64 << 10));
+	ASSERT_TRUE(mp_silent_asked(&file, 1));
+	ASSERT_EQ(0, mp_give_all(&a));
+	n = take_and_fill(&b, had);
+	EXPECT_EQ(3, n);
+
+	file.shared->value = DATA;
+	atomic_store(&file.shared->answer, true);
+	EXPECT_EQ(64 << 10, mp_silent_end(ctx));
+	for (i = 0; i < n; i++)
+		EXPECT_EQ(0, mp_count_not(b.base + had[i], SECRET, MP_CHUNK));
+	EXPECT_EQ(0, mp_sysfs_wait("chunks_pinned", 0));
+	offset = test_alloc_one(b.fd, MP_CHUNK);
+	EXPECT_EQ(0, mp_count_not(b.base + offset, 0, MP_CHUNK));
+	mp_silent_stop(&file);
+	mp_session_close(&a);
+	mp_session_close(&b);
+	EXPECT_TRUE(mp_settled());
 }
 
 TEST_HARNESS_MAIN

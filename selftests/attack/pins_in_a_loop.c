@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
+// modules: fuse
 /*
  * "Who pins one page of every chunk and gives the chunk back, again and again,
  * takes the machine's memory, or everybody's."
  *
- * Buffers registered with io_uring, pages in the queues of sockets, and in pipes.
- * (A file system in user space that never answers needs a module that test guests
- * do not have.)
+ * Buffers registered with io_uring, pages in the queues of sockets and in pipes,
+ * and transfers to and from a file whose file system never answers.
  */
 #include <linux/io_uring.h>
 
-#include "attack.h"
+#include "silent.h"
 
 #define LIMIT	8	/* chunks a user may own */
 
@@ -41,6 +41,23 @@ static int in_a_socket(void *p)
 	    splice(fds[0], NULL, sv[0], NULL, 4096, 0) != 4096)
 		return -errno;
 	return 0;
+}
+
+static int in_a_silent_file(unsigned int opcode, void *p)
+{
+	static aio_context_t ctx;
+
+	return mp_silent_begin(&ctx, opcode, p, 4096);
+}
+
+static int in_a_silent_read(void *p)
+{
+	return in_a_silent_file(IOCB_CMD_PREAD, p);
+}
+
+static int in_a_silent_write(void *p)
+{
+	return in_a_silent_file(IOCB_CMD_PWRITE, p);
 }
 
 /* As an ordinary user: until it is refused, then a thousand times more. */
@@ -76,6 +93,7 @@ static int pin_and_give(void *arg)
 
 FIXTURE(pinner) {
 	struct pinner w;
+	struct mp_silent file;
 	long long free;
 	pid_t pid;
 	int pinned;
@@ -83,10 +101,14 @@ FIXTURE(pinner) {
 
 FIXTURE_VARIANT(pinner) {
 	int (*pin)(void *p);
+	bool copies, silent;
 };
 
+/* A socket may copy: then nothing is pinned, and nothing lost. */
 FIXTURE_VARIANT_ADD(pinner, io_uring) { .pin = in_a_ring };
-FIXTURE_VARIANT_ADD(pinner, socket) { .pin = in_a_socket };
+FIXTURE_VARIANT_ADD(pinner, socket) { .pin = in_a_socket, .copies = true };
+FIXTURE_VARIANT_ADD(pinner, silent_read) { .pin = in_a_silent_read, .silent = true };
+FIXTURE_VARIANT_ADD(pinner, silent_write) { .pin = in_a_silent_write, .silent = true };
 
 FIXTURE_SETUP(pinner)
 {
@@ -96,6 +118,8 @@ FIXTURE_SETUP(pinner)
 	/* A buffer is charged with all of its chunk. */
 	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &locked));
 	self->w.pin = variant->pin;
+	if (variant->silent)
+		ASSERT_TRUE(mp_silent_start(&self->file));
 	ASSERT_EQ(0, mp_link_open(&self->w.link));
 	self->free = mp_proc_number("/proc/meminfo", "MemAvailable:");
 	self->pid = mp_spawn(MP_USER_A, pin_and_give, &self->w);
@@ -110,6 +134,8 @@ FIXTURE_SETUP(pinner)
 
 FIXTURE_TEARDOWN(pinner)
 {
+	if (variant->silent)
+		mp_silent_stop(&self->file);
 	mp_kill(self->pid);
 	mp_link_close(&self->w.link);
 	EXPECT_TRUE(mp_settled());
@@ -121,8 +147,10 @@ TEST_F(pinner, takes_no_more_than_its_user_may)
 
 	ksft_print_msg("%d pinned, MemAvailable %lld kB, then %lld kB\n",
 		       self->pinned, self->free, now);
-	/* A socket may copy: then nothing is pinned, and nothing lost. */
 	EXPECT_GE(LIMIT, mp_sysfs("chunks_pinned"));
+	EXPECT_TRUE(variant->copies || mp_sysfs("chunks_pinned") == LIMIT);
+	if (variant->silent)
+		EXPECT_TRUE(mp_silent_asked(&self->file, LIMIT));
 	EXPECT_EQ(0, mp_sysfs("chunks_replaced"));
 	/* Less than four chunks: it is the process itself, its rings or sockets. */
 	EXPECT_LT(self->free - now, 8 << 10);
@@ -142,6 +170,33 @@ static int take_the_rest(void *arg)
 TEST_F(pinner, leaves_others_what_is_theirs)
 {
 	EXPECT_EQ(0, mp_run(MP_USER_B, take_the_rest, NULL));
+}
+
+/* Whoever began the transfers lives on, and so does the session. */
+TEST(a_server_that_dies_gives_all_chunks_back)
+{
+	struct pinner w = { .pin = in_a_silent_read };
+	struct mp_silent file;
+	int pinned = 0;
+	pid_t pid;
+
+	ASSERT_EQ(0, mp_require("reserve=64M user_limit=16M"));
+	ASSERT_TRUE(mp_silent_start(&file));
+	ASSERT_EQ(0, mp_link_open(&w.link));
+	pid = mp_spawn(MP_USER_A, pin_and_give, &w);
+	close(w.link.theirs);
+	ASSERT_TRUE(mp_hear(w.link.ours, &pinned, sizeof(pinned)));
+	EXPECT_EQ(LIMIT, pinned);
+	EXPECT_EQ(LIMIT, mp_sysfs("chunks_pinned"));
+	mp_silent_stop(&file);
+	EXPECT_EQ(0, mp_sysfs_wait("chunks_pinned", 0));
+	EXPECT_EQ(1, mp_sysfs("sessions"));
+	/* The user may have them again. */
+	EXPECT_EQ(0, mp_run(MP_USER_A, take_the_rest, NULL));
+	mp_kill(pid);
+	w.link.theirs = -1;
+	mp_link_close(&w.link);
+	EXPECT_TRUE(mp_settled());
 }
 
 static int pin_all(void *arg)
