@@ -3,11 +3,174 @@
  * "A structure that another thread changes during the call is checked in one
  * state and used in another."
  *
- * A second thread flips a field between a good value and a bad one. Every call
- * does what one of the two asks for, and the books of the session agree with
- * what it said.
+ * First where the change comes for certain after the first look: a structure lies
+ * across two pages, of which userfaultfd withholds the second. Once the command
+ * waits there it has read what is in the first page, which is changed then; a second
+ * look would find what was never checked.
+ *
+ * Then by chance, wherever the command may be: a second thread flips a field between
+ * a good value and a bad one. Every call does what one of the two asks for, and the
+ * books of the session agree with what it said.
  */
-#include "attack.h"
+#include "withheld.h"
+
+/* ---- changed after the first look ---------------------------------------------------- */
+
+FIXTURE(torn) {
+	struct mp_session s;
+	unsigned char *page;	/* withheld; the one before is not */
+	struct call c;
+	int uffd;
+};
+
+FIXTURE_SETUP(torn)
+{
+	ASSERT_EQ(0, mp_require("reserve=16M"));
+	ASSERT_EQ(0, mp_session_open(&self->s));
+	self->uffd = withhold_last(&self->page, 2);
+	ASSERT_LE(0, self->uffd);
+}
+
+FIXTURE_TEARDOWN(torn)
+{
+	close(self->uffd);
+	mp_session_close(&self->s);
+	EXPECT_TRUE(mp_settled());
+}
+
+/* Where something of which @head bytes are in the first page begins. */
+#define TORN(head)	((void *)(self->page - (head)))
+
+#define UNTOLD	(~0ull)
+
+/* How many blocks were told of, from the first on; -1: others as well. */
+static int told(const struct mempool_block *blocks, int nr)
+{
+	int i, n = 0;
+
+	while (n < nr && blocks[n].offset != UNTOLD)
+		n++;
+	for (i = n; i < nr; i++)
+		if (blocks[i].offset != UNTOLD)
+			return -1;
+	return n;
+}
+
+TEST_F(torn, alloc_does_what_it_read_first)
+{
+	struct mempool_alloc *arg = TORN(offsetof(struct mempool_alloc, done));
+	struct mempool_block blocks[8], others[8];
+	struct mempool_session_stats st;
+
+	memset(blocks, 0xff, sizeof(blocks));
+	memset(others, 0xff, sizeof(others));
+	arg->size = 4000;
+	arg->count = 4;
+	arg->blocks = mp_ptr(blocks);
+	ASSERT_EQ(0, begin_call(&self->c, self->s.fd, MEMPOOL_IOC_ALLOC, arg));
+	await_fault(self->uffd);
+	arg->size = 100000;
+	arg->count = 8;
+	arg->blocks = mp_ptr(others);
+	ASSERT_EQ(0, give_page(self->uffd, self->page, "", 1));
+	EXPECT_EQ(0, end_call(&self->c));
+	EXPECT_EQ(4, told(blocks, 8));
+	EXPECT_EQ(0, told(others, 8));
+	test_ioctl_stats(self->s.fd, &st);
+	EXPECT_EQ(4, st.currently_allocated);
+	EXPECT_EQ(4 * 4096, st.current_bytes);
+}
+
+TEST_F(torn, release_does_what_it_read_first)
+{
+	struct mempool_release *arg = TORN(offsetof(struct mempool_release, done));
+	struct mempool_session_stats st;
+	__u64 offsets[4];
+	int i;
+
+	for (i = 0; i < 4; i++)
+		offsets[i] = test_alloc_one(self->s.fd, 4000);
+	arg->offsets = mp_ptr(offsets);
+	arg->count = 1;
+	ASSERT_EQ(0, begin_call(&self->c, self->s.fd, MEMPOOL_IOC_RELEASE, arg));
+	await_fault(self->uffd);
+	arg->offsets = mp_ptr(offsets + 1);
+	arg->count = 3;
+	ASSERT_EQ(0, give_page(self->uffd, self->page, "", 1));
+	EXPECT_EQ(0, end_call(&self->c));
+	EXPECT_EQ(1, arg->done);
+	test_ioctl_stats(self->s.fd, &st);
+	EXPECT_EQ(3, st.currently_allocated);
+	EXPECT_EQ(-ENOENT, _test_release_one(self->s.fd, offsets[0]));
+}
+
+TEST_F(torn, release_gives_back_the_offsets_it_read_first)
+{
+	__u64 had[3], *offsets = TORN(sizeof(*offsets));
+	struct mempool_release arg = { .offsets = mp_ptr(offsets), .count = 2 };
+	int i;
+
+	for (i = 0; i < 3; i++)
+		had[i] = test_alloc_one(self->s.fd, 4000);
+	offsets[0] = had[0];
+	ASSERT_EQ(0, begin_call(&self->c, self->s.fd, MEMPOOL_IOC_RELEASE, &arg));
+	await_fault(self->uffd);
+	offsets[0] = had[2];
+	ASSERT_EQ(0, give_page(self->uffd, self->page, &had[1], sizeof(had[1])));
+	EXPECT_EQ(0, end_call(&self->c));
+	EXPECT_EQ(2, arg.done);
+	EXPECT_EQ(-ENOENT, _test_release_one(self->s.fd, had[0]));
+	EXPECT_EQ(0, _test_release_one(self->s.fd, had[2]));
+}
+
+TEST_F(torn, a_pool_is_made_as_it_was_read_first)
+{
+	struct mempool_pool_create *arg = TORN(offsetof(struct mempool_pool_create, pool));
+	struct mempool_pool_stats st;
+
+	arg->block_size = 4096;
+	arg->nr_blocks = 8;
+	arg->mode = 0600;
+	strcpy(arg->name, "read-first");
+	ASSERT_EQ(0, begin_call(&self->c, self->s.fd, MEMPOOL_IOC_POOL_CREATE, arg));
+	await_fault(self->uffd);
+	arg->block_size = ~0ull;
+	arg->nr_blocks = 500;
+	arg->mode = 0666;
+	arg->flags = MEMPOOL_POOL_KEEP;
+	strcpy(arg->name, "../../x/");
+	ASSERT_EQ(0, give_page(self->uffd, self->page, "", 1));
+	ASSERT_EQ(0, end_call(&self->c));
+	EXPECT_EQ(0, access(MP_SYSFS "/pools/read-first", F_OK));
+	ASSERT_EQ(0, _test_pool_stats(self->s.fd, arg->pool, &st));
+	EXPECT_EQ(8, st.nr_blocks);
+	EXPECT_EQ(0, _test_pool_close(self->s.fd, arg->pool));
+	/* Not kept. */
+	EXPECT_NE(0, access(MP_SYSFS "/pools/read-first", F_OK));
+}
+
+TEST_F(torn, tokens_are_returned_as_they_were_read_first)
+{
+	struct mempool_token had[3], *tokens = TORN(sizeof(*tokens));
+	struct mempool_pool_batch arg = { .tokens = mp_ptr(tokens), .count = 2 };
+	struct mempool_pool_create pool;
+
+	ASSERT_EQ(0, _test_pool_create(self->s.fd, NULL, 4096, 8, 0, 0, &pool));
+	ASSERT_EQ(0, _test_pool_batch(self->s.fd, MEMPOOL_IOC_POOL_GET, pool.pool, had, 3,
+				      NULL, NULL));
+	arg.pool = pool.pool;
+	tokens[0] = had[0];
+	ASSERT_EQ(0, begin_call(&self->c, self->s.fd, MEMPOOL_IOC_POOL_RETURN, &arg));
+	await_fault(self->uffd);
+	tokens[0] = had[2];
+	ASSERT_EQ(0, give_page(self->uffd, self->page, &had[1], sizeof(had[1])));
+	EXPECT_EQ(0, end_call(&self->c));
+	EXPECT_EQ(2, arg.done);
+	EXPECT_NE(0, _test_pool_return(self->s.fd, pool.pool, had[0]));
+	EXPECT_EQ(0, _test_pool_return(self->s.fd, pool.pool, had[2]));
+}
+
+/* ---- changed at any time ------------------------------------------------------------- */
 
 struct flipper {
 	volatile void *field;

@@ -7,9 +7,7 @@
  * another session's memory that comes and goes, and in pages that userfaultfd
  * withholds.
  */
-#include <linux/userfaultfd.h>
-
-#include "attack.h"
+#include "withheld.h"
 
 FIXTURE(session_with_a_chunk) {
 	struct mp_session s;
@@ -205,44 +203,6 @@ FIXTURE(withheld_page) {
 	int uffd;
 };
 
-static int withhold(unsigned char **page)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	*page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	reg.range.start = mp_ptr(*page);
-	reg.range.len = 4096;
-	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
-		return -errno;
-	return fd;
-}
-
-/* Wait until somebody asks for the page. */
-static void await_fault(int uffd)
-{
-	struct uffd_msg msg;
-
-	while (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
-		;
-}
-
-static int give_page(int uffd, unsigned char *page, const void *content, size_t len)
-{
-	static unsigned char full[4096];
-	struct uffdio_copy copy = {
-		.dst = mp_ptr(page), .src = mp_ptr(full), .len = 4096,
-	};
-
-	memset(full, 0, sizeof(full));
-	memcpy(full, content, len);
-	return ioctl(uffd, UFFDIO_COPY, &copy) ? -errno : 0;
-}
-
 FIXTURE_SETUP(withheld_page)
 {
 	ASSERT_EQ(0, mp_require("reserve=16M"));
@@ -258,33 +218,6 @@ FIXTURE_TEARDOWN(withheld_page)
 	close(self->uffd);
 	mp_session_close(&self->s);
 	EXPECT_TRUE(mp_settled());
-}
-
-struct call {
-	int fd, ret;
-	unsigned long cmd;
-	void *arg;
-	pthread_t thread;
-};
-
-static void *do_call(void *arg)
-{
-	struct call *c = arg;
-
-	c->ret = mp_ioctl(c->fd, c->cmd, c->arg);
-	return NULL;
-}
-
-static int begin_call(struct call *c, int fd, unsigned long cmd, void *arg)
-{
-	*c = (struct call){ .fd = fd, .cmd = cmd, .arg = arg };
-	return pthread_create(&c->thread, NULL, do_call, c);
-}
-
-static int end_call(struct call *c)
-{
-	pthread_join(c->thread, NULL);
-	return c->ret;
 }
 
 /* Everything that others, and the session's other threads, may want to do. */
