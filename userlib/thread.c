@@ -4,7 +4,9 @@
  *
  * A cache belongs to its thread for good, so that a pointer to it is never left
  * dangling; when its session is closed it becomes an orphan, which the thread
- * uses for another session or frees at its end.
+ * uses for another session. At the thread's end it is left to the next new thread:
+ * to map and unmap one costs more than most threads' work with it, since all
+ * processors hear of an unmapping.
  *
  * All of it, the global lock too, lies in memory that reads as zero in a forked
  * child (MADV_WIPEONFORK): the child finds orphans, empty magazines, an open
@@ -21,8 +23,12 @@
 
 #define COLOUR		1216	/* keeps the counters off the lines of page-aligned blocks */
 
+#define MAX_SPARE	16	/* caches of ended threads, about 100 KiB each */
+
 struct global {
 	pthread_mutex_t lock;	/* all zero is open */
+	struct mp_thread *spare;	/* linked by @next_mine */
+	unsigned int nr_spare;
 };
 
 static struct mempool_thread nobody;
@@ -87,8 +93,37 @@ static void orphan(struct mp_thread *t)
 		t->hot.session->cache.threads = t->next;
 	__atomic_store_n(&t->hot.pool, NULL, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->hot.session, NULL, __ATOMIC_RELAXED);
-	memset(t, 0, sizeof(*t));
+	memset(t, 0, offsetof(struct mp_thread, slots));
 	t->next_mine = next_mine;
+}
+
+/* For another thread, or unmapped. Global lock held. */
+static void put_spare(struct mp_thread *t)
+{
+	struct global *g = atomic_load(&global);
+
+	if (g->nr_spare == MAX_SPARE) {
+		munmap((char *)t - COLOUR, sizeof(*t) + COLOUR);
+		return;
+	}
+	t->next_mine = g->spare;
+	g->spare = t;
+	g->nr_spare++;
+}
+
+static struct mp_thread *get_spare(void)
+{
+	struct global *g = atomic_load(&global);
+	struct mp_thread *t;
+
+	mp_threads_lock();
+	t = g->spare;
+	if (t) {
+		g->spare = t->next_mine;
+		g->nr_spare--;
+	}
+	mp_threads_unlock();
+	return t;
 }
 
 /* At a thread's end: its blocks go back, whatever session they are of. */
@@ -109,7 +144,7 @@ static void thread_exit(void *unused)
 			mp_pools_fold(pool, t);
 			orphan(t);
 		}
-		munmap((char *)t - COLOUR, sizeof(*t) + COLOUR);
+		put_spare(t);
 	}
 	mp_threads_unlock();
 }
@@ -119,11 +154,17 @@ static void make_key(void)
 	exit_key_made = !pthread_key_create(&exit_key, thread_exit);
 }
 
-/* An orphan of ours or a new cache, in no list yet but ours. */
+static struct mp_thread *map_thread(void)
+{
+	char *pages = wiped_pages(sizeof(struct mp_thread) + COLOUR);
+
+	return pages ? (struct mp_thread *)(pages + COLOUR) : NULL;
+}
+
+/* An orphan of ours, a spare cache or a new one, in no list yet but ours. */
 static struct mp_thread *new_thread(void)
 {
 	struct mp_thread *t;
-	char *pages;
 
 	for (t = mine; t; t = t->next_mine)
 		if (!__atomic_load_n(&t->hot.session, __ATOMIC_RELAXED))
@@ -131,10 +172,11 @@ static struct mp_thread *new_thread(void)
 	pthread_once(&exit_once, make_key);
 	if (!exit_key_made || pthread_setspecific(exit_key, &mine))
 		return NULL;
-	pages = wiped_pages(sizeof(*t) + COLOUR);
-	if (!pages)
+	t = get_spare();
+	if (!t)
+		t = map_thread();
+	if (!t)
 		return NULL;
-	t = (struct mp_thread *)(pages + COLOUR);
 	t->next_mine = mine;
 	mine = t;
 	return t;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -495,6 +496,58 @@ TEST_F(cache, threads_one_after_another_leave_nothing)
 	EXPECT_EQ(0, held_bytes(self->pool));
 	EXPECT_EQ(20000, stats_of(self->pool).total_allocations);
 	EXPECT_EQ(20000, stats_of(self->pool).releases);
+}
+
+static void *cache_of_this_thread(void *arg)
+{
+	struct job *job = arg;
+
+	use_a_little(job);
+	return mempool_thread_1;
+}
+
+/* To map one costs more than most short threads do with it. */
+TEST_F(cache, the_cache_of_an_ended_thread_serves_the_next)
+{
+	atomic_uint wrong = 0;
+	struct job job = { .pool = self->pool, .wrong = &wrong };
+	unsigned char resident;
+	void *cache, *first;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, cache_of_this_thread, &job));
+	pthread_join(thread, &first);
+	ASSERT_EQ(0, mincore((void *)((uintptr_t)first & -4096), 4096, &resident));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, cache_of_this_thread, &job));
+	pthread_join(thread, &cache);
+	EXPECT_EQ(first, cache);
+	EXPECT_EQ(0, wrong);
+}
+
+TEST_F(cache, a_child_does_not_use_what_its_parents_threads_have_left)
+{
+	atomic_uint wrong = 0;
+	struct job job = { .pool = self->pool, .wrong = &wrong };
+	struct mempool *own;
+	pthread_t thread;
+	int status;
+	void *left;
+	pid_t pid;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, cache_of_this_thread, &job));
+	pthread_join(thread, &left);
+	pid = fork();
+	if (!pid) {
+		if (open_counted(&own, NULL))
+			_exit(2);
+		job.pool = own;
+		if (pthread_create(&thread, NULL, cache_of_this_thread, &job))
+			_exit(3);
+		pthread_join(thread, NULL);
+		_exit(wrong ? 1 : 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 #define RING	64
