@@ -124,28 +124,32 @@ static void give(struct mempool *pool, unsigned int id, void **blocks, unsigned 
 }
 
 /*
- * Take @nr blocks out of a magazine: used ones from the top, to the depot as far
- * as it has room (unless @home), the rest to the kernel.
+ * Take @nr blocks out of a magazine: used ones from below, which were used longest
+ * ago, to the depot as far as it has room (unless @home), the rest to the kernel.
+ * What is above stays in the processor's caches: with the newest given away, a
+ * burst of as many blocks as the magazine has slots goes through half as many
+ * again.
  */
 void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int id,
 		       unsigned int nr, bool home)
 {
 	struct mp_cold *c = &t->cold[id];
-	void **top = t->hot.tops[id], **from = top - nr, **from_used;
-	unsigned int used = top - c->bottom - c->fresh, kept = 0;
+	void **top = t->hot.tops[id], **from = c->bottom + c->fresh;
+	unsigned int used = top - from, kept = 0, fresh;
 
 	if (!nr)
 		return;
 	if (used > nr)
 		used = nr;
-	from_used = top - used;
+	fresh = nr - used;
 	if (!home && used)
-		kept = mp_depot_put(pool, id, from_used, used);
-	give(pool, id, from_used + kept, used - kept);
-	give(pool, id, from, nr - used);
-	c->fresh -= nr - used;
+		kept = mp_depot_put(pool, id, from, used);
+	give(pool, id, from + kept, used - kept);
+	give(pool, id, from - fresh, fresh);
+	memmove(from - fresh, from + used, (top - from - used) * sizeof(*from));
+	c->fresh -= fresh;
 	mp_store(&c->net, c->net - nr);
-	mp_magazine_set_top(t, id, from);
+	mp_magazine_set_top(t, id, top - nr);
 	mp_magazine_set_lim(t, id);
 }
 

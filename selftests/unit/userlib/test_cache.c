@@ -550,6 +550,26 @@ TEST_F(cache, a_child_does_not_use_what_its_parents_threads_have_left)
 	EXPECT_EQ(0, status);
 }
 
+/* They are in the processor's caches still. */
+TEST_F(cache, a_burst_has_the_blocks_of_the_one_before)
+{
+	unsigned int i, round, again = 0;
+	void *ptrs[64], *was[64] = { NULL };
+
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < 64; i++) {
+			ptrs[i] = mempool_alloc(self->pool, 20000);
+			ASSERT_NE(NULL, ptrs[i]);
+		}
+		for (i = 0, again = 0; i < 64 * 64; i++)
+			again += ptrs[i / 64] == was[i % 64];
+		memcpy(was, ptrs, sizeof(was));
+		for (i = 0; i < 64; i++)
+			ASSERT_EQ(0, mempool_release(self->pool, ptrs[i]));
+	}
+	EXPECT_LE(60, again);
+}
+
 #define RING	64
 
 static void *produce(void *arg)
