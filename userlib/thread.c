@@ -21,6 +21,11 @@
 #define MADV_WIPEONFORK 18
 #endif
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define PAGE		4096
 #define COLOUR		1216	/* keeps the counters off the lines of page-aligned blocks */
 
 #define MAX_SPARE	16	/* caches of ended threads, about 100 KiB each */
@@ -42,17 +47,24 @@ static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static pthread_key_t exit_key;
 static bool exit_key_made;
 
-static void *wiped_pages(size_t len)
+/* The first @ready of @len bytes are populated: the rest may never be used. */
+static void *wiped_pages(size_t len, size_t ready)
 {
-	void *pages = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	char *pages = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int saved = errno;
+	size_t i;
 
 	if (pages == MAP_FAILED)
 		return NULL;
-	if (!madvise(pages, len, MADV_WIPEONFORK))
-		return pages;
-	munmap(pages, len);
-	return NULL;
+	if (madvise(pages, len, MADV_WIPEONFORK)) {
+		munmap(pages, len);
+		return NULL;
+	}
+	if (madvise(pages, ready, MADV_POPULATE_WRITE))	/* not before Linux 5.14 */
+		for (i = 0; i < ready; i += PAGE)
+			((volatile char *)pages)[i] = 0;
+	errno = saved;
+	return pages;
 }
 
 /* The lock, made by whoever is first. False: no memory, so no caches. */
@@ -62,7 +74,7 @@ bool mp_threads_init(void)
 
 	if (g)
 		return true;
-	made = wiped_pages(sizeof(*made));
+	made = wiped_pages(sizeof(*made), sizeof(*made));
 	if (made && atomic_compare_exchange_strong(&global, &g, made))
 		return true;
 	if (made)
@@ -154,9 +166,11 @@ static void make_key(void)
 	exit_key_made = !pthread_key_create(&exit_key, thread_exit);
 }
 
+/* With the slots of the first magazines; large ones take faults as they grow. */
 static struct mp_thread *map_thread(void)
 {
-	char *pages = wiped_pages(sizeof(struct mp_thread) + COLOUR);
+	char *pages = wiped_pages(sizeof(struct mp_thread) + COLOUR,
+				  offsetof(struct mp_thread, slots) + COLOUR + PAGE);
 
 	return pages ? (struct mp_thread *)(pages + COLOUR) : NULL;
 }

@@ -69,7 +69,7 @@ struct mp_cold {
  * @deaf: and have waited in vain since
  * @free_slots: by order, arrays that magazines gave up, linked by their first slot
  * @used_slots: of @slots
- * @slots: what magazines are made of; here, so that it takes no fault later
+ * @slots: what magazines are made of, the lowest first
  */
 struct mp_thread {
 	struct mempool_thread hot;
