@@ -40,6 +40,9 @@
 #define mp_zalloc(size)	kvzalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
 #define mp_free(p)	kvfree(p)
 
+/* The high half of a product. */
+#define mp_mul_high(a, b)	mul_u64_u64_shr(a, b, 64)
+
 /* In loops over all of a session's memory: no spinlock is ever held in the core. */
 #define mp_relax()	cond_resched()
 

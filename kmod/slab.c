@@ -25,6 +25,7 @@ struct mp_slab *mp_slab_create(u64 start, u64 pages, u64 stride, u32 nr)
 	slab->start = start;
 	slab->pages = pages;
 	slab->stride = stride;
+	slab->reciprocal = div64_u64(U64_MAX, stride) + 1;
 	slab->nr = nr;
 	slab->free = (unsigned long *)(slab + 1);
 	slab->live = slab->free + words;
@@ -109,12 +110,11 @@ int mp_slab_give(struct mp_slab *slab, u32 index)
 
 int mp_slab_index(const struct mp_slab *slab, u64 offset, u32 *index)
 {
-	u64 start = slab->start << MP_PAGE_SHIFT, i, rem;
+	u64 in = offset - (slab->start << MP_PAGE_SHIFT);
+	/* Exact for multiples of the stride; nothing else passes the test below. */
+	u64 i = mp_mul_high(in, slab->reciprocal);
 
-	if (offset < start)
-		return -EINVAL;
-	i = div64_u64_rem(offset - start, slab->stride, &rem);
-	if (rem || i >= slab->nr)
+	if (i * slab->stride != in || i >= slab->nr)
 		return -EINVAL;
 	*index = i;
 	return 0;

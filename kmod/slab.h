@@ -29,6 +29,7 @@ struct mp_slab {
 	u64 start;			/* page number in the owner's space */
 	u64 pages;
 	u64 stride;			/* bytes from block to block */
+	u64 reciprocal;			/* 2^64 / stride, rounded up */
 	u32 nr;				/* blocks */
 	u32 issued;			/* reserved + live */
 	u32 fresh;			/* lowest index never handed out */
@@ -42,7 +43,7 @@ struct mp_slab {
 	unsigned long *summary;		/* bitmap: word of free[] has a bit set */
 };
 
-/* Blocks of @stride bytes in @pages pages, at most @nr. NULL: no memory. */
+/* Blocks of @stride (> 1) bytes in @pages pages, at most @nr. NULL: no memory. */
 struct mp_slab *mp_slab_create(u64 start, u64 pages, u64 stride, u32 nr);
 void mp_slab_destroy(struct mp_slab *slab);
 

@@ -70,6 +70,20 @@ static inline u64 div64_u64_rem(u64 n, u64 d, u64 *rem)
 	return n / d;
 }
 
+/* The high half of the product. */
+static inline u64 mp_mul_high(u64 a, u64 b)
+{
+#ifdef __SIZEOF_INT128__
+	return (u64)((__uint128_t)a * b >> 64);
+#else
+	u64 low = (a & U32_MAX) * (b & U32_MAX);
+	u64 middle = (a >> 32) * (b & U32_MAX) + (low >> 32);
+	u64 other = (a & U32_MAX) * (b >> 32) + (middle & U32_MAX);
+
+	return (a >> 32) * (b >> 32) + (middle >> 32) + (other >> 32);
+#endif
+}
+
 /* The high @bits of the product with 2^64 by the golden ratio. */
 static inline u32 hash_64(u64 value, unsigned int bits)
 {

@@ -207,6 +207,35 @@ TEST(slab_index_finds_block_starts_only)
 	mp_slab_destroy(slab);
 }
 
+/* Around multiples of the stride, in slabs of all sizes. */
+TEST(slab_index_is_what_division_says)
+{
+	u32 index;
+	int i, k;
+
+	FOR_EACH_SEED(s) {
+		for (i = 0; i < 2000; i++) {
+			u64 stride = 64ull * (1 + random_below(1u << random_below(31)));
+			struct mp_slab slab = {
+				.start = random_below(1u << random_below(31)),
+				.stride = stride,
+				.reciprocal = U64_MAX / stride + 1,
+				.nr = 1 + random_below(1u << random_below(31)),
+			};
+
+			for (k = 0; k < 20; k++) {
+				u64 in = (u64)random_below(slab.nr + 2) * stride +
+					 (random_chance(50) ? random_below(3) - 1 : 0);
+				u64 offset = (slab.start << MP_PAGE_SHIFT) + in;
+				bool is = !(in % stride) && in / stride < slab.nr;
+
+				CHECK(mp_slab_index(&slab, offset, &index) == (is ? 0 : -EINVAL));
+				CHECK(!is || index == in / stride);
+			}
+		}
+	}
+}
+
 TEST(slab_offsets_of_large_blocks_do_not_wrap)
 {
 	struct mp_slab *slab = mp_slab_create(1ull << 30, 1ull << 24, 1ull << 33, U32_MAX);
