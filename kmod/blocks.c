@@ -32,12 +32,13 @@ void mp_blocks_destroy(struct mp_blocks *b)
 
 int mp_blocks_get(struct mp_blocks *b, u32 member, struct mempool_token *token)
 {
-	bool reused;
+	struct mp_bunch one;
 	u32 index;
 
-	if (mp_slab_take(b->slab, &index, &reused))
+	if (mp_slab_take(b->slab, 1, &one))
 		return -ENOSPC;
-	mp_slab_publish(b->slab, index);
+	mp_slab_publish(b->slab, &one);
+	index = mp_bunch_first(&one);
 	b->issues[index].holder = member;
 	b->gets++;
 	token->index = index;
@@ -65,7 +66,7 @@ u32 mp_blocks_return(struct mp_blocks *b, u32 index)
 {
 	u32 holder = b->issues[index].holder;
 
-	mp_slab_give(b->slab, index);
+	mp_slab_give_one(b->slab, index);
 	b->issues[index].holder = 0;
 	b->issues[index].generation++;
 	b->returns++;

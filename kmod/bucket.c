@@ -100,7 +100,7 @@ static struct hlist_head *bucket_chain(struct mp_buckets *b, u64 size, u64 strid
 }
 
 /* The bucket of this name, made if need be. NULL: no memory. */
-static struct mp_bucket *get_bucket(struct mp_buckets *b, u64 size, u64 stride)
+static struct mp_bucket *named_bucket(struct mp_buckets *b, u64 size, u64 stride)
 {
 	struct hlist_head *chain = bucket_chain(b, size, stride);
 	struct mp_bucket *bucket;
@@ -119,6 +119,20 @@ static struct mp_bucket *get_bucket(struct mp_buckets *b, u64 size, u64 stride)
 	INIT_LIST_HEAD(&bucket->full);
 	hlist_add_head(&bucket->hash, chain);
 	return bucket;
+}
+
+/*
+ * The bucket that serves a request, made if need be. 0, -EINVAL, -EOVERFLOW, -ENOMEM.
+ */
+static int get_bucket(struct mp_buckets *b, u64 size, u32 flags, struct mp_bucket **bucket)
+{
+	u64 rounded, stride;
+	int err = bucket_key(b, size, flags, &rounded, &stride);
+
+	if (err)
+		return err;
+	*bucket = named_bucket(b, rounded, stride);
+	return *bucket ? 0 : -ENOMEM;
 }
 
 /* A bucket without slabs is forgotten. */
@@ -252,69 +266,76 @@ static struct mp_slab *usable(struct mp_bucket *bucket)
 	return partial;
 }
 
-static void take_block(struct mp_buckets *b, struct mp_slab *slab, struct mp_ticket *ticket)
+static void take_blocks(struct mp_buckets *b, struct mp_slab *slab, u32 most,
+			struct mp_ticket *ticket)
 {
 	struct mp_bucket *bucket = slab->bucket;
+	struct mp_bunch *bunch = &ticket->bunch;
+	bool first = !slab->issued;
 
-	bucket->nr_reusable -= mp_slab_reusable(slab);
-	mp_slab_take(slab, &ticket->index, &ticket->reused);
-	bucket->nr_reusable += mp_slab_reusable(slab);
-	bucket->nr_issued++;
 	ticket->slab = slab;
-	if (slab->issued == 1) {
+	mp_slab_take(slab, most, bunch);
+	bucket->nr_issued += bunch->nr;
+	if (bunch->reused)
+		bucket->nr_reusable -= bunch->nr;
+	if (first) {
 		b->counts.cached_bytes -= slab_bytes(slab);
 		mp_heap_get_busy(b->heap, slab->start, slab->pages);
 	}
-	if (slab->issued == 1 || !mp_slab_free(slab) ||
-	    (ticket->reused && !mp_slab_reusable(slab)))
+	if (first || !mp_slab_free(slab) || (bunch->reused && !mp_slab_reusable(slab)))
 		place(slab);
 }
 
-int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, struct mp_ticket *ticket,
-		    u64 *pages)
+int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, u32 most,
+		    struct mp_ticket *ticket, u64 *pages)
 {
 	struct mp_bucket *bucket;
-	u64 rounded, stride;
-	int err = bucket_key(b, size, flags, &rounded, &stride);
+	int err = get_bucket(b, size, flags, &bucket);
 
 	if (err)
 		return err;
-	bucket = get_bucket(b, rounded, stride);
-	if (!bucket)
-		return -ENOMEM;
 	if (bucket->nr_issued == bucket->nr_blocks) {
-		err = grow(b, bucket, bucket->nr_blocks * stride / 2, pages);
+		err = grow(b, bucket, bucket->nr_blocks * bucket->stride / 2, pages);
 		if (err) {
 			put_bucket(bucket);
 			return err;
 		}
 	}
-	take_block(b, usable(bucket), ticket);
+	take_blocks(b, usable(bucket), most, ticket);
 	return 0;
 }
 
-int mp_buckets_take_another(struct mp_buckets *b, const struct mp_ticket *like,
-			    struct mp_ticket *ticket)
+/* All blocks of a slab inside of one chunk have its tenure. */
+void mp_buckets_describe(const struct mp_buckets *b, const struct mp_ticket *ticket,
+			 unsigned long *bits, struct mp_alike *alike)
 {
-	struct mp_bucket *bucket = like->slab->bucket;
+	const struct mp_slab *slab = ticket->slab;
+	u64 bit0 = mp_slab_offset(slab, ticket->bunch.word * BITS_PER_LONG);
+	u64 first = bit0 + __ffs(*bits) * slab->stride;
 
-	if (bucket->nr_issued == bucket->nr_blocks)
-		return -ENOSPC;
-	take_block(b, usable(bucket), ticket);
-	return 0;
+	alike->block = (struct mempool_block){
+		.offset = bit0,
+		.slab = slab->start << MP_PAGE_SHIFT,
+		.tenure = mp_heap_tenure(b->heap, first, slab->stride),
+		.flags = ticket->bunch.reused ? MEMPOOL_BLOCK_REUSED : 0,
+	};
+	alike->stride = slab->stride;
+	alike->bits = mp_heap_one_slot(slab->start, slab->pages) ? *bits : *bits & -*bits;
+	*bits ^= alike->bits;
 }
 
 void mp_buckets_publish(struct mp_buckets *b, const struct mp_ticket *ticket, bool count)
 {
+	const struct mp_bunch *bunch = &ticket->bunch;
 	struct mp_bucket_counts *c = &b->counts;
 
-	mp_slab_publish(ticket->slab, ticket->index);
-	if (count && ticket->reused)
-		c->reused_allocations++;
+	mp_slab_publish(ticket->slab, bunch);
+	if (count && bunch->reused)
+		c->reused_allocations += bunch->nr;
 	else if (count)
-		c->new_allocations++;
-	c->current_blocks++;
-	c->current_bytes += ticket->slab->bucket->size;
+		c->new_allocations += bunch->nr;
+	c->current_blocks += bunch->nr;
+	c->current_bytes += bunch->nr * ticket->slab->bucket->size;
 	c->peak_bytes = max(c->peak_bytes, c->current_bytes);
 }
 
@@ -327,11 +348,19 @@ static bool worth_keeping(const struct mp_buckets *b, const struct mp_slab *slab
 	       b->counts.cached_bytes <= max(b->max_cached_bytes, b->prepared_bytes);
 }
 
-/* After a block went back: where the slab belongs now. */
-static void settle(struct mp_buckets *b, struct mp_slab *slab)
+/*
+ * After blocks of a slab went back: what its bucket knows of it, and where it belongs
+ * now. It had @free blocks before, @reusable of them handed out before. It may be gone
+ * afterwards, the bucket stays.
+ */
+static void settle(struct mp_buckets *b, struct mp_slab *slab, u32 free, u32 reusable)
 {
+	struct mp_bucket *bucket = slab->bucket;
+
+	bucket->nr_issued -= mp_slab_free(slab) - free;
+	bucket->nr_reusable += mp_slab_reusable(slab) - reusable;
 	if (slab->issued) {
-		if (slab->issued + 1 == slab->nr || mp_slab_reusable(slab) == 1)
+		if (!free || (!reusable && mp_slab_reusable(slab)))
 			place(slab);
 		return;
 	}
@@ -347,74 +376,82 @@ void mp_buckets_abort(struct mp_buckets *b, const struct mp_ticket *ticket)
 {
 	struct mp_slab *slab = ticket->slab;
 	struct mp_bucket *bucket = slab->bucket;
+	u32 free = mp_slab_free(slab), reusable = mp_slab_reusable(slab);
 
-	bucket->nr_reusable -= mp_slab_reusable(slab);
-	if (ticket->reused)
-		mp_slab_abort(slab, ticket->index);
-	else
-		mp_slab_abort_fresh(slab, ticket->index);
-	bucket->nr_reusable += mp_slab_reusable(slab);
-	bucket->nr_issued--;
-	settle(b, slab);
+	mp_slab_abort(slab, &ticket->bunch);
+	settle(b, slab, free, reusable);
 	put_bucket(bucket);
 }
 
-/* Gives a live block back; the slab may be gone afterwards, the bucket stays. */
-static void give_block(struct mp_buckets *b, struct mp_slab *slab, u32 index, bool count)
+static void count_given(struct mp_buckets *b, const struct mp_bucket *bucket, u32 nr, bool count)
 {
-	struct mp_bucket *bucket = slab->bucket;
 	struct mp_bucket_counts *c = &b->counts;
 
-	mp_slab_give(slab, index);
-	bucket->nr_reusable++;
-	bucket->nr_issued--;
-	c->releases += count;
-	c->current_blocks--;
-	c->current_bytes -= bucket->size;
-	settle(b, slab);
+	if (count)
+		c->releases += nr;
+	c->current_blocks -= nr;
+	c->current_bytes -= nr * bucket->size;
 }
 
-/* The live block at @offset. 0, -EINVAL, -ENOENT as mp_buckets_give(). */
-static int find_block(const struct mp_buckets *b, u64 offset, struct mp_slab **slab, u32 *index)
+/* The bucket's slab over @offset. 0, -EINVAL, -ENOENT as mp_buckets_give(). */
+static int find_slab(const struct mp_buckets *b, u64 offset, struct mp_slab **slab)
 {
-	int err;
-
 	if (offset % MEMPOOL_BLOCK_ALIGN ||
 	    offset >> MP_PAGE_SHIFT >= b->heap->nr_slots * MP_CHUNK_PAGES)
 		return -EINVAL;
 	*slab = mp_heap_slab(b->heap, offset);
-	if (!*slab || !(*slab)->bucket)
-		return -ENOENT;
-	err = mp_slab_index(*slab, offset, index);
-	if (err)
-		return err;
-	return mp_slab_is_live(*slab, *index) ? 0 : -ENOENT;
+	return *slab && (*slab)->bucket ? 0 : -ENOENT;
 }
 
-int mp_buckets_give(struct mp_buckets *b, u64 offset, bool count)
+/*
+ * Gives back the blocks at the first of the offsets, as long as they are in one slab;
+ * *@given: how many. 0, or why the next one is refused.
+ */
+static int give_run(struct mp_buckets *b, const u64 *offsets, u32 nr, bool count, u32 *given)
 {
 	struct mp_bucket *bucket;
 	struct mp_slab *slab;
-	u32 index;
-	int err = find_block(b, offset, &slab, &index);
+	u32 free, reusable;
+	int err = find_slab(b, offsets[0], &slab);
 
-	if (err) {
-		b->counts.bad_releases++;
+	*given = 0;
+	if (err)
 		return err;
-	}
 	bucket = slab->bucket;
-	give_block(b, slab, index, count);
-	put_bucket(bucket);
-	return 0;
+	free = mp_slab_free(slab);
+	reusable = mp_slab_reusable(slab);
+	err = mp_slab_give_offsets(slab, offsets, nr, given);
+	if (*given) {
+		count_given(b, bucket, *given, count);
+		settle(b, slab, free, reusable);
+		put_bucket(bucket);
+	}
+	return err;
+}
+
+int mp_buckets_give(struct mp_buckets *b, const u64 *offsets, u32 nr, bool count, u32 *done)
+{
+	u32 given, i;
+	int err = 0;
+
+	for (i = 0; i < nr && !err; i += given)
+		err = give_run(b, offsets + i, nr - i, count, &given);
+	if (err)
+		b->counts.bad_releases++;
+	*done += i;
+	return err;
 }
 
 /* Gives the slab's live blocks back; it may be gone afterwards. */
-static u64 give_slab(struct mp_buckets *b, struct mp_slab *slab)
+static u32 give_slab(struct mp_buckets *b, struct mp_slab *slab)
 {
-	u32 nr = slab->live_count, i;
+	u32 free = mp_slab_free(slab), reusable = mp_slab_reusable(slab);
+	u32 nr = mp_slab_give_live(slab);
 
-	for (i = 0; i < nr; i++)
-		give_block(b, slab, mp_slab_next_live(slab, 0), true);
+	if (nr) {
+		count_given(b, slab->bucket, nr, true);
+		settle(b, slab, free, reusable);
+	}
 	mp_relax();
 	return nr;
 }
@@ -442,19 +479,17 @@ u64 mp_buckets_give_all(struct mp_buckets *b)
 int mp_buckets_prepare(struct mp_buckets *b, u64 size, u32 flags, u32 count, u32 *ready,
 		       u64 *pages)
 {
-	u64 rounded, stride, free;
 	struct mp_bucket *bucket;
-	int err = bucket_key(b, size, flags, &rounded, &stride);
+	int err = get_bucket(b, size, flags, &bucket);
+	u64 free;
 
 	*ready = 0;
 	if (err)
 		return err;
-	bucket = get_bucket(b, rounded, stride);
-	if (!bucket)
-		return -ENOMEM;
 	free = bucket->nr_blocks - bucket->nr_issued;
 	if (free < count) {
-		err = grow(b, bucket, (count - free) * min(stride, MP_SLAB_MAX_BYTES), pages);
+		err = grow(b, bucket, (count - free) * min(bucket->stride, MP_SLAB_MAX_BYTES),
+			   pages);
 		free = bucket->nr_blocks - bucket->nr_issued;
 	}
 	*ready = min_t(u64, free, U32_MAX);

@@ -78,46 +78,53 @@ void mp_buckets_init(struct mp_buckets *b, struct mp_heap *heap, const struct mp
 /* Frees all tables; blocks issued are forgotten. */
 void mp_buckets_destroy(struct mp_buckets *b);
 
-/* A block taken but not yet published: valid across unlocking. */
+/* Blocks taken but not yet published: valid across unlocking. */
 struct mp_ticket {
 	struct mp_slab *slab;
-	u32 index;
-	bool reused;
+	struct mp_bunch bunch;
 };
 
 #define MP_TAKE_PAGE_ALIGNED	1u
 
 /*
- * Reserves a block for @size bytes.
+ * Reserves blocks for @size bytes each, at least one and at most @most: as many as
+ * are next to each other in the order of taking.
  * 0; -ENOSPC: the heap needs a free run of *@pages pages first; -EINVAL,
  * -EOVERFLOW as mp_round_to_bucket(); -ENOMEM.
  */
-int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, struct mp_ticket *ticket,
-		    u64 *pages);
+int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, u32 most,
+		    struct mp_ticket *ticket, u64 *pages);
+
+/* Blocks of a ticket of which the user is told the same, but for the offset. */
+struct mp_alike {
+	struct mempool_block block;	/* as for bit 0 */
+	u64 stride;			/* a bit further: so much further */
+	unsigned long bits;
+};
 
 /*
- * Reserves another block of the bucket that @like is of, reserved and not yet
- * published: its size need not be rounded and looked up again. 0, or -ENOSPC when
- * the bucket has none free: mp_buckets_take() makes some.
+ * Says what the user is to know of the first of @*bits, blocks of a ticket, and of
+ * others like it; takes them off. They are reserved: no lock is needed.
  */
-int mp_buckets_take_another(struct mp_buckets *b, const struct mp_ticket *like,
-			    struct mp_ticket *ticket);
+void mp_buckets_describe(const struct mp_buckets *b, const struct mp_ticket *ticket,
+			 unsigned long *bits, struct mp_alike *alike);
 
 /*
- * The block is the user's now. @count: it counts as an allocation (no: it goes
+ * The blocks are the user's now. @count: they count as allocations (no: they go
  * into a cache in user space, which claims later).
  */
 void mp_buckets_publish(struct mp_buckets *b, const struct mp_ticket *ticket, bool count);
 
-/* The block goes back unseen. */
+/* The blocks go back unseen. */
 void mp_buckets_abort(struct mp_buckets *b, const struct mp_ticket *ticket);
 
 /*
- * Gives the block at @offset back. @count: as for publish.
+ * Gives the blocks at @nr offsets back, up to the first that is refused. @count: as
+ * for publish. *@done is raised by how many were given.
  * 0; -EINVAL: misaligned, inside a block or beyond the space; -ENOENT: not a
- * live block. An error changes counts.bad_releases only.
+ * live block. The refused one changes counts.bad_releases only.
  */
-int mp_buckets_give(struct mp_buckets *b, u64 offset, bool count);
+int mp_buckets_give(struct mp_buckets *b, const u64 *offsets, u32 nr, bool count, u32 *done);
 
 /* Gives every live block back (counted); returns how many. */
 u64 mp_buckets_give_all(struct mp_buckets *b);

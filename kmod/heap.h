@@ -112,6 +112,12 @@ void mp_heap_set_slab(struct mp_heap *heap, u64 start, u64 pages, struct mp_slab
 /* The slab over the page that @offset (bytes) lies in, or NULL. */
 struct mp_slab *mp_heap_slab(const struct mp_heap *heap, u64 offset);
 
+/* Do these pages lie in one slot? */
+static inline bool mp_heap_one_slot(u64 start, u64 pages)
+{
+	return !((start ^ (start + pages - 1)) & ~(u64)(MP_CHUNK_PAGES - 1));
+}
+
 /* A slab over these pages has its first block issued, or lost its last one. */
 void mp_heap_get_busy(struct mp_heap *heap, u64 start, u64 pages);
 void mp_heap_put_busy(struct mp_heap *heap, u64 start, u64 pages);

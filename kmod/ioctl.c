@@ -8,6 +8,7 @@
  * lock is held across a copy: the user's buffer may itself be pool memory.
  */
 
+#include <linux/fault-inject-usercopy.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/slab.h>
@@ -18,17 +19,17 @@
 #include "pool.h"
 #include "session.h"
 
-#define MP_SUB_BATCH	32		/* offsets or tokens copied in at a time */
-#define MP_FEW		8		/* blocks that need no allocation to be reserved */
+#define MP_SUB_BATCH	64		/* offsets or tokens copied in at a time */
+#define MP_FEW		8		/* tokens that need no allocation to be reserved */
 
 /**
  * struct mp_call - one command under way
  * @s: the session
  * @arg: its structure, from the user and back
- * @reserved: what is to be published or undone: tickets or tokens; in @few, or
- *	allocated, or NULL
- * @nr: how many; 0: nothing is
+ * @nr: what is to be published or undone: that many blocks, or one block pool
  * @serial: of the block pool's handle
+ * @taken: ALLOC: the blocks
+ * @tokens: POOL_GET: the blocks; in @few, or allocated, or NULL
  * @few: for up to MP_FEW of them
  */
 struct mp_call {
@@ -49,38 +50,21 @@ struct mp_call {
 		struct mempool_pool_op op;
 		struct mempool_pool_stats pool_stats;
 	} arg;
-	void *reserved;
 	u32 nr;
 	u64 serial;
 	union {
+		struct mp_taken taken;
 		struct {
-			struct mp_ticket tickets[MP_FEW];
-			struct mempool_block blocks[MP_FEW];
+			struct mempool_token *tokens;
+			struct mempool_token few[MP_FEW];
 		};
-		struct mempool_token tokens[MP_FEW];
-	} few;
+	};
 };
 
 /* Whole elements that could be copied in, up to the first that faults. */
 static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
 {
 	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
-}
-
-/* Room for what is reserved: it costs a command of one block no allocation. */
-static void *mp_reserve(struct mp_call *call, u32 nr, size_t size)
-{
-	if (nr <= MP_FEW)
-		call->reserved = &call->few;
-	else
-		call->reserved = kvmalloc_array(nr, size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	return call->reserved;
-}
-
-static void mp_unreserve(struct mp_call *call)
-{
-	if (call->reserved != &call->few)
-		kvfree(call->reserved);
 }
 
 /* ---- session ---- */
@@ -112,26 +96,61 @@ static int mp_ioc_trim(struct mp_call *call)
 
 /* ---- buckets ---- */
 
+/* Returns where the next block goes, or NULL. */
+static struct mempool_block __user *mp_put_alike(struct mempool_block __user *user,
+						 const struct mp_alike *alike)
+{
+	const struct mempool_block *block = &alike->block;
+	unsigned long bits = alike->bits;
+
+	if (!user_write_access_begin(user, hweight_long(bits) * sizeof(*user)))
+		return NULL;
+	for (; bits; bits &= bits - 1, user++) {
+		unsafe_put_user(block->offset + __ffs(bits) * alike->stride, &user->offset, fault);
+		unsafe_put_user(block->slab, &user->slab, fault);
+		unsafe_put_user(block->tenure, &user->tenure, fault);
+		unsafe_put_user(block->flags, &user->flags, fault);
+		unsafe_put_user(block->reserved, &user->reserved, fault);
+	}
+	user_write_access_end();
+	return user;
+fault:
+	user_write_access_end();
+	return NULL;
+}
+
+/* Tells the user of the blocks that are reserved. */
+static int mp_put_blocks(const struct mp_call *call, struct mempool_block __user *user)
+{
+	const struct mp_taken *taken = &call->taken;
+	struct mp_alike alike;
+	unsigned long bits;
+	u32 i;
+
+	might_fault();
+	if (should_fail_usercopy())
+		return -EFAULT;
+	for (i = 0; i < taken->nr; i++)
+		for (bits = taken->tickets[i].bunch.bits; bits; ) {
+			mp_buckets_describe(&call->s->buckets, &taken->tickets[i], &bits, &alike);
+			user = mp_put_alike(user, &alike);
+			if (!user)
+				return -EFAULT;
+		}
+	return 0;
+}
+
 static int mp_ioc_alloc(struct mp_call *call)
 {
 	struct mempool_alloc *alloc = &call->arg.alloc;
-	struct mempool_block *blocks;
-	int err;
+	int err = mp_check_alloc(alloc);
 
-	err = mp_check_alloc(alloc);
-	if (err)
-		return err;
-	if (!mp_reserve(call, alloc->count, sizeof(*blocks) + sizeof(struct mp_ticket)))
-		return -ENOMEM;
-	/* What the user is told follows the tickets. */
-	blocks = call->reserved + alloc->count * sizeof(struct mp_ticket);
-	err = mp_session_alloc(call->s, alloc, call->reserved, blocks, &call->nr);
+	if (!err)
+		err = mp_session_alloc(call->s, alloc, &call->taken, &call->nr);
 	if (err)
 		return err;
 	alloc->done = call->nr;
-	if (copy_to_user(u64_to_user_ptr(alloc->blocks), blocks, call->nr * sizeof(*blocks)))
-		return -EFAULT;
-	return 0;
+	return mp_put_blocks(call, u64_to_user_ptr(alloc->blocks));
 }
 
 static void mp_ioc_alloc_finish(struct mp_call *call, bool told)
@@ -139,10 +158,9 @@ static void mp_ioc_alloc_finish(struct mp_call *call, bool told)
 	bool count = !(call->arg.alloc.flags & MEMPOOL_ALLOC_CACHED);
 
 	if (told)
-		mp_session_publish(call->s, call->reserved, call->nr, count);
+		mp_session_publish(call->s, &call->taken, count);
 	else if (call->nr)
-		mp_session_abort(call->s, call->reserved, call->nr);
-	mp_unreserve(call);
+		mp_session_abort(call->s, &call->taken);
 }
 
 static int mp_release_offsets(struct mp_session *s, struct mempool_release *release)
@@ -246,7 +264,10 @@ static int mp_ioc_get(struct mp_call *call)
 	err = mp_begin_batch(batch);
 	if (err)
 		return err;
-	tokens = mp_reserve(call, batch->count, sizeof(*tokens));
+	/* Room for them: it costs a command of one block no allocation. */
+	tokens = batch->count <= MP_FEW ? call->few :
+		 kvmalloc_array(batch->count, sizeof(*tokens), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	call->tokens = tokens;
 	if (!tokens)
 		return -ENOMEM;
 	err = mp_pool_get(call->s, batch->pool, tokens, batch->count, &call->nr,
@@ -262,9 +283,10 @@ static int mp_ioc_get(struct mp_call *call)
 static void mp_ioc_get_finish(struct mp_call *call, bool told)
 {
 	if (!told && call->nr)
-		mp_pool_unget(call->s, call->arg.batch.pool, call->serial, call->reserved,
+		mp_pool_unget(call->s, call->arg.batch.pool, call->serial, call->tokens,
 			      call->nr);
-	mp_unreserve(call);
+	if (call->tokens != call->few)
+		kvfree(call->tokens);
 }
 
 typedef int mp_tokens_fn(struct mp_session *s, struct mempool_pool_batch *batch,
@@ -410,13 +432,13 @@ static const struct mp_command *mp_find_command(unsigned int cmd)
 	return command;
 }
 
-/* Not @few, which is written before it is read, nor @arg, which mp_copy_in() is for. */
+/* Not what is written before it is read; @arg is mp_copy_in()'s. */
 static void mp_call_init(struct mp_call *call, struct mp_session *s)
 {
 	call->s = s;
-	call->reserved = NULL;
 	call->nr = 0;
 	call->serial = 0;
+	call->tokens = NULL;
 }
 
 static int mp_copy_in(struct mp_call *call, const struct mp_command *command,

@@ -233,19 +233,50 @@ int mp_session_grow(struct mp_session *s, u64 pages, bool move)
 
 /* ---- blocks ---- */
 
-static int mp_session_take(struct mp_session *s, u64 size, u32 flags, struct mp_ticket *ticket)
+static void mp_taken_init(struct mp_taken *taken)
 {
-	u64 pages;
-	int err;
+	taken->tickets = taken->few;
+	taken->nr = 0;
+	taken->room = MP_FEW_TICKETS;
+}
 
-	for (;;) {
-		err = mp_buckets_take(&s->buckets, size, flags, ticket, &pages);
+/* Room for @more tickets beyond those that are there. */
+static int mp_taken_grow(struct mp_taken *taken, u32 more)
+{
+	struct mp_ticket *tickets = kvmalloc_array(taken->nr + more, sizeof(*tickets),
+						   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+
+	if (!tickets)
+		return -ENOMEM;
+	memcpy(tickets, taken->tickets, taken->nr * sizeof(*tickets));
+	taken->tickets = tickets;
+	taken->room = taken->nr + more;
+	return 0;
+}
+
+static void mp_taken_free(struct mp_taken *taken)
+{
+	if (taken->tickets != taken->few)
+		kvfree(taken->tickets);
+}
+
+/* One step: reserves some of the blocks asked for, at most @most. */
+static int mp_session_take(struct mp_session *s, const struct mempool_alloc *req, u32 most,
+			   struct mp_taken *taken)
+{
+	u32 flags = req->flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
+	int err = taken->nr < taken->room ? 0 : mp_taken_grow(taken, most);
+	u64 pages;
+
+	while (!err) {
+		err = mp_buckets_take(&s->buckets, req->size, flags, most,
+				      &taken->tickets[taken->nr], &pages);
 		if (err != -ENOSPC)
-			return err;
+			break;
 		err = mp_session_grow(s, pages, true);
-		if (err)
-			return err;
 	}
+	taken->nr += !err;
+	return err;
 }
 
 static void mp_count_failure(struct mp_session *s, int err)
@@ -258,19 +289,6 @@ static void mp_count_failure(struct mp_session *s, int err)
 		s->failed_session_limit++;
 }
 
-static void mp_describe_block(const struct mp_session *s, const struct mp_ticket *ticket,
-			      struct mempool_block *block)
-{
-	const struct mp_slab *slab = ticket->slab;
-
-	*block = (struct mempool_block){
-		.offset = mp_slab_offset(slab, ticket->index),
-		.slab = slab->start << PAGE_SHIFT,
-		.flags = ticket->reused ? MEMPOOL_BLOCK_REUSED : 0,
-	};
-	block->tenure = mp_heap_tenure(&s->heap, block->offset, slab->stride);
-}
-
 /* Zeroes part of one page of the session's space; it is backed and stays so. */
 static void mp_zero_in_page(struct mp_session *s, u64 offset, size_t len)
 {
@@ -281,7 +299,6 @@ static void mp_zero_in_page(struct mp_session *s, u64 offset, size_t len)
 	memzero_page(mp_pages_at(&chunk->pages, index), offset_in_page(offset), len);
 }
 
-/* A reserved block keeps its chunks from being handed on: no lock is needed. */
 static void mp_session_zero(struct mp_session *s, u64 offset, u64 size)
 {
 	size_t len;
@@ -293,38 +310,49 @@ static void mp_session_zero(struct mp_session *s, u64 offset, u64 size)
 	}
 }
 
+/* Reserved blocks keep their chunks from being handed on: no lock is needed. */
+static void mp_session_zero_taken(struct mp_session *s, const struct mp_taken *taken)
+{
+	const struct mp_ticket *ticket = taken->tickets;
+	struct mp_bunch rest;
+
+	for (; ticket < taken->tickets + taken->nr; ticket++)
+		for (rest = ticket->bunch; rest.bits; rest.bits &= rest.bits - 1)
+			mp_session_zero(s, mp_slab_offset(ticket->slab, mp_bunch_first(&rest)),
+					ticket->slab->stride);
+}
+
 /**
  * mp_session_alloc() - reserves blocks
  * @s: not locked
  * @req: checked; its @size, @count and @flags are used
- * @tickets: receives @count tickets
- * @blocks: receives their descriptions
+ * @taken: receives them
  * @done: receives how many were had
  *
- * The blocks are nobody's until mp_session_publish(), or mp_session_abort().
+ * The blocks are nobody's until mp_session_publish(), or mp_session_abort(): one
+ * of them is to be called in any case.
  *
  * Context: sleeps.
  * Return: 0 when *@done > 0; else -ENOMEM, -EDQUOT, -EINVAL, -EOVERFLOW, -EINTR.
  */
 int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
-		     struct mp_ticket *tickets, struct mempool_block *blocks, u32 *done)
+		     struct mp_taken *taken, u32 *done)
 {
-	u32 flags = req->flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
 	u32 nr = 0;
 	int err;
 
+	mp_taken_init(taken);
+	*done = 0;
 	err = mp_session_lock(s);
 	if (err)
 		return err;
-	while (nr < req->count) {
-		err = nr ? mp_buckets_take_another(&s->buckets, &tickets[nr - 1], &tickets[nr]) :
-			   -ENOSPC;
-		if (err)
-			err = mp_session_take(s, req->size, flags, &tickets[nr]);
+	for (;;) {
+		err = mp_session_take(s, req, req->count - nr, taken);
 		if (err)
 			break;
-		mp_describe_block(s, &tickets[nr], &blocks[nr]);
-		nr++;
+		nr += taken->tickets[taken->nr - 1].bunch.nr;
+		if (nr == req->count)
+			break;
 		cond_resched();
 	}
 	if (nr)
@@ -335,36 +363,38 @@ int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 	WRITE_ONCE(s->last_used, jiffies);
 	mutex_unlock(&s->lock);
 
-	*done = nr;
 	if (req->flags & MEMPOOL_ALLOC_ZERO)
-		while (nr--)
-			mp_session_zero(s, blocks[nr].offset, tickets[nr].slab->stride);
-	return *done ? 0 : err;
+		mp_session_zero_taken(s, taken);
+	*done = nr;
+	return nr ? 0 : err;
 }
 
 /* The blocks are the user's now; @count: they count as allocations. */
-void mp_session_publish(struct mp_session *s, const struct mp_ticket *tickets, u32 nr,
-			bool count)
+void mp_session_publish(struct mp_session *s, struct mp_taken *taken, bool count)
 {
 	u32 i;
 
 	mutex_lock(&s->lock);
-	for (i = 0; i < nr; i++)
-		mp_buckets_publish(&s->buckets, &tickets[i], count);
+	for (i = 0; i < taken->nr; i++)
+		mp_buckets_publish(&s->buckets, &taken->tickets[i], count);
 	mutex_unlock(&s->lock);
+	mp_taken_free(taken);
 }
 
 /* The blocks go back unseen. */
-void mp_session_abort(struct mp_session *s, const struct mp_ticket *tickets, u32 nr)
+void mp_session_abort(struct mp_session *s, struct mp_taken *taken)
 {
 	LIST_HEAD(chunks);
 
+	if (!taken->nr)
+		return;
 	mutex_lock(&s->lock);
 	/* The last first: then fresh blocks are fresh again. */
-	while (nr--)
-		mp_buckets_abort(&s->buckets, &tickets[nr]);
+	while (taken->nr--)
+		mp_buckets_abort(&s->buckets, &taken->tickets[taken->nr]);
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);
+	mp_taken_free(taken);
 }
 
 /**
@@ -381,19 +411,15 @@ void mp_session_abort(struct mp_session *s, const struct mp_ticket *tickets, u32
  */
 int mp_session_release(struct mp_session *s, const u64 *offsets, u32 nr, bool count, u32 *done)
 {
+	u32 before = *done;
 	LIST_HEAD(chunks);
-	u32 i;
 	int err;
 
 	err = mp_session_lock(s);
 	if (err)
 		return err;
-	for (i = 0; i < nr && !err; i++)
-		err = mp_buckets_give(&s->buckets, offsets[i], count);
-	if (err)
-		i--;
-	*done += i;
-	trace_mp_release(s, nr, i, err);
+	err = mp_buckets_give(&s->buckets, offsets, nr, count, done);
+	trace_mp_release(s, nr, *done - before, err);
 	WRITE_ONCE(s->last_used, jiffies);
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);

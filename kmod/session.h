@@ -72,6 +72,22 @@ struct mp_session {
 	char comm[TASK_COMM_LEN];
 };
 
+#define MP_FEW_TICKETS	8
+
+/**
+ * struct mp_taken - blocks that a command has reserved
+ * @tickets: for them: @few, or allocated when more came together
+ * @nr: tickets
+ * @room: for tickets
+ * @few: enough for nearly every command
+ */
+struct mp_taken {
+	struct mp_ticket *tickets;
+	u32 nr;
+	u32 room;
+	struct mp_ticket few[MP_FEW_TICKETS];
+};
+
 /* What the module's parameters say about every session; set once at load. */
 struct mp_session_defaults {
 	struct mp_tiers tiers;
@@ -105,10 +121,9 @@ void mp_session_unlock_and_hand_over(struct mp_session *s, struct list_head *chu
 void mp_session_absorb_freed(struct mp_session *s);
 int mp_session_grow(struct mp_session *s, u64 pages, bool move);
 int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
-		     struct mp_ticket *tickets, struct mempool_block *blocks, u32 *done);
-void mp_session_publish(struct mp_session *s, const struct mp_ticket *tickets, u32 nr,
-			bool count);
-void mp_session_abort(struct mp_session *s, const struct mp_ticket *tickets, u32 nr);
+		     struct mp_taken *taken, u32 *done);
+void mp_session_publish(struct mp_session *s, struct mp_taken *taken, bool count);
+void mp_session_abort(struct mp_session *s, struct mp_taken *taken);
 int mp_session_release(struct mp_session *s, const u64 *offsets, u32 nr, bool count, u32 *done);
 int mp_session_release_all(struct mp_session *s, u32 *done);
 int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req);

@@ -41,83 +41,151 @@ void mp_slab_destroy(struct mp_slab *slab)
 	mp_free(slab);
 }
 
-/* Free neighbours of @index in index order: 0, 1 or 2. */
-static u32 free_neighbours(const struct mp_slab *slab, u32 index)
+/*
+ * Runs of free blocks that there are more with the bunch free than without: its own,
+ * less those that it joins to others.
+ */
+static u32 runs_of(const struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	u32 n = 0;
+	const unsigned long *at = &slab->free[bunch->word], bits = bunch->bits;
+	unsigned long others = *at & ~bits;
+	unsigned long below = others << 1, above = others >> 1;	/* free neighbours */
+	const u32 last = BITS_PER_LONG - 1;
 
-	if (index)
-		n += test_bit(index - 1, slab->free);
-	if (index + 1 < slab->nr)
-		n += test_bit(index + 1, slab->free);
-	return n;
+	if ((bits & 1) && bunch->word)
+		below |= at[-1] >> last;
+	if (bits >> last && (bunch->word + 1) * BITS_PER_LONG < slab->nr)
+		above |= at[1] << last;
+	return hweight_long(bits & ~(bits << 1) & ~below) -
+	       hweight_long(bits & ~(bits >> 1) & above);
 }
 
-int mp_slab_take(struct mp_slab *slab, u32 *index, bool *reused)
+/* Chooses the lowest of the free blocks in the bunch's word, at most @most. */
+static void choose(struct mp_bunch *bunch, unsigned long free, u32 most)
 {
-	u32 word, i;
+	unsigned long rest = free & (free - 1);
+	u32 nr = 1;
+
+	if (most >= BITS_PER_LONG) {
+		rest = 0;
+		nr = hweight_long(free);
+	}
+	for (; nr < most && rest; nr++)
+		rest &= rest - 1;
+	bunch->bits = free ^ rest;
+	bunch->nr = nr;
+}
+
+int mp_slab_take(struct mp_slab *slab, u32 most, struct mp_bunch *bunch)
+{
+	u32 word = slab->hint, reusable = mp_slab_reusable(slab);
 
 	if (slab->issued == slab->nr)
 		return -ENOSPC;
-	word = find_next_bit(slab->summary, BITS_TO_LONGS((size_t)slab->nr), slab->hint);
-	i = word * BITS_PER_LONG + __ffs(slab->free[word]);
-	__clear_bit(i, slab->free);
+	if (!slab->free[word])
+		word = find_next_bit(slab->summary, BITS_TO_LONGS((size_t)slab->nr), word);
+	bunch->word = word;
+	bunch->reused = reusable;
+	choose(bunch, slab->free[word], reusable ? min(most, reusable) : most);
+	slab->runs -= runs_of(slab, bunch);
+	slab->free[word] &= ~bunch->bits;
 	if (!slab->free[word])
 		__clear_bit(word, slab->summary);
 	slab->hint = word;
-	slab->runs += free_neighbours(slab, i) - 1;
-	slab->issued++;
-	*reused = i < slab->fresh;
-	if (!*reused)
-		slab->fresh = i + 1;
-	*index = i;
+	slab->issued += bunch->nr;
+	if (!reusable)
+		slab->fresh += bunch->nr;	/* all beyond it are free: these came next */
 	return 0;
 }
 
-void mp_slab_publish(struct mp_slab *slab, u32 index)
+void mp_slab_publish(struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	__set_bit(index, slab->live);
-	slab->live_count++;
+	slab->live[bunch->word] |= bunch->bits;
+	slab->live_count += bunch->nr;
 }
 
-void mp_slab_abort(struct mp_slab *slab, u32 index)
+static void put_back(struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	u32 word = index / BITS_PER_LONG;
-
-	slab->runs += 1 - free_neighbours(slab, index);
-	__set_bit(index, slab->free);
-	__set_bit(word, slab->summary);
-	slab->hint = min(slab->hint, word);
-	slab->issued--;
+	slab->runs += runs_of(slab, bunch);
+	slab->free[bunch->word] |= bunch->bits;
+	__set_bit(bunch->word, slab->summary);
+	slab->hint = min(slab->hint, bunch->word);
+	slab->issued -= bunch->nr;
 }
 
-void mp_slab_abort_fresh(struct mp_slab *slab, u32 index)
+void mp_slab_abort(struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	mp_slab_abort(slab, index);
-	if (index + 1 == slab->fresh)
-		slab->fresh = index;
+	put_back(slab, bunch);
+	if (!bunch->reused && mp_bunch_first(bunch) + bunch->nr == slab->fresh)
+		slab->fresh -= bunch->nr;
 }
 
-int mp_slab_give(struct mp_slab *slab, u32 index)
+void mp_slab_give(struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	if (!test_bit(index, slab->live))
+	slab->live[bunch->word] &= ~bunch->bits;
+	slab->live_count -= bunch->nr;
+	put_back(slab, bunch);
+}
+
+int mp_slab_give_one(struct mp_slab *slab, u32 index)
+{
+	struct mp_bunch one = {
+		.bits = 1ul << index % BITS_PER_LONG,
+		.word = index / BITS_PER_LONG,
+		.nr = 1,
+	};
+
+	if (!mp_slab_is_live(slab, index))
 		return -ENOENT;
-	__clear_bit(index, slab->live);
-	slab->live_count--;
-	mp_slab_abort(slab, index);
+	mp_slab_give(slab, &one);
 	return 0;
 }
 
-int mp_slab_index(const struct mp_slab *slab, u64 offset, u32 *index)
+/* Gives back the live blocks of a word but those that are to stay. */
+static void give_all_but(struct mp_slab *slab, u32 word, unsigned long stay)
 {
-	u64 in = offset - (slab->start << MP_PAGE_SHIFT);
-	/* Exact for multiples of the stride; nothing else passes the test below. */
-	u64 i = mp_mul_high(in, slab->reciprocal);
+	struct mp_bunch bunch = { .bits = slab->live[word] & ~stay, .word = word };
 
-	if (i * slab->stride != in || i >= slab->nr)
-		return -EINVAL;
-	*index = i;
-	return 0;
+	bunch.nr = hweight_long(bunch.bits);
+	if (bunch.nr)
+		mp_slab_give(slab, &bunch);
+}
+
+int mp_slab_give_offsets(struct mp_slab *slab, const u64 *offsets, u32 nr, u32 *given)
+{
+	u64 start = slab->start << MP_PAGE_SHIFT, len = slab->pages << MP_PAGE_SHIFT;
+	u32 most = min(nr, max(slab->issued, 1u)), word = 0, index, i;
+	unsigned long stay = slab->live[word], bit;
+	int err = 0;
+
+	for (i = 0; i < most; i++, stay &= ~bit) {
+		err = mp_slab_index(slab, offsets[i], &index);
+		if (err)
+			break;
+		if (index / BITS_PER_LONG != word) {
+			give_all_but(slab, word, stay);
+			word = index / BITS_PER_LONG;
+			stay = slab->live[word];
+		}
+		bit = 1ul << index % BITS_PER_LONG;
+		if (!(stay & bit)) {
+			err = -ENOENT;
+			break;
+		}
+	}
+	give_all_but(slab, word, stay);
+	*given = i;
+	return err && offsets[i] - start >= len ? 0 : err;
+}
+
+u32 mp_slab_give_live(struct mp_slab *slab)
+{
+	size_t words = BITS_TO_LONGS((size_t)slab->nr), w;
+	u32 nr = slab->live_count;
+
+	for (w = 0; w < words; w++)
+		give_all_but(slab, w, 0);
+	return nr;
 }
 
 u32 mp_slab_next_live(const struct mp_slab *slab, u32 from)

@@ -16,6 +16,9 @@
  *
  * The lowest free index is taken: blocks handed out before (index < fresh) go
  * before fresh ones, and the free set is always in address order.
+ *
+ * Blocks change state in bunches: as many as one word of the bitmaps holds, in one
+ * step for all of them.
  * No locks here: the caller serialises.
  */
 #ifndef MP_SLAB_H
@@ -43,6 +46,14 @@ struct mp_slab {
 	unsigned long *summary;		/* bitmap: word of free[] has a bit set */
 };
 
+/* Some blocks of a slab, whose bits share a word of its bitmaps. */
+struct mp_bunch {
+	unsigned long bits;		/* in that word */
+	u32 word;
+	u8 nr;				/* bits that are set */
+	bool reused;			/* taken: handed out before */
+};
+
 /* Blocks of @stride (> 1) bytes in @pages pages, at most @nr. NULL: no memory. */
 struct mp_slab *mp_slab_create(u64 start, u64 pages, u64 stride, u32 nr);
 void mp_slab_destroy(struct mp_slab *slab);
@@ -63,28 +74,54 @@ static inline u64 mp_slab_offset(const struct mp_slab *slab, u32 index)
 	return (slab->start << MP_PAGE_SHIFT) + index * slab->stride;
 }
 
-/*
- * Takes the lowest free block: reserved afterwards. @reused: handed out before.
- * 0 or -ENOSPC.
- */
-int mp_slab_take(struct mp_slab *slab, u32 *index, bool *reused);
-
-/* reserved -> live; reserved -> free. */
-void mp_slab_publish(struct mp_slab *slab, u32 index);
-void mp_slab_abort(struct mp_slab *slab, u32 index);
+static inline u32 mp_bunch_first(const struct mp_bunch *bunch)
+{
+	return bunch->word * BITS_PER_LONG + __ffs(bunch->bits);
+}
 
 /*
- * As abort, for a block that take called fresh: it is so again, provided that
- * the fresh blocks taken after it have been aborted before it. (Otherwise it
- * counts as handed out before.)
+ * Takes the lowest free blocks, at least one and at most @most: reserved
+ * afterwards. All of them were handed out before, or none. 0 or -ENOSPC.
  */
-void mp_slab_abort_fresh(struct mp_slab *slab, u32 index);
+int mp_slab_take(struct mp_slab *slab, u32 most, struct mp_bunch *bunch);
 
-/* live -> free. -ENOENT when the block is not live. */
-int mp_slab_give(struct mp_slab *slab, u32 index);
+/* reserved -> live */
+void mp_slab_publish(struct mp_slab *slab, const struct mp_bunch *bunch);
+
+/*
+ * reserved -> free. Fresh blocks are so again, provided that the fresh ones taken
+ * after them have been aborted before. (Otherwise they count as handed out before.)
+ */
+void mp_slab_abort(struct mp_slab *slab, const struct mp_bunch *bunch);
+
+/* live -> free */
+void mp_slab_give(struct mp_slab *slab, const struct mp_bunch *bunch);
+
+/*
+ * Gives back the blocks at @nr (> 0) offsets in bytes, up to the first that lies
+ * outside of the slab or is refused, and no more when the last issued one went back.
+ * *@given: how many. 0, -EINVAL as mp_slab_index(), -ENOENT: not live.
+ */
+int mp_slab_give_offsets(struct mp_slab *slab, const u64 *offsets, u32 nr, u32 *given);
+
+/* Gives back all that are live; returns how many. */
+u32 mp_slab_give_live(struct mp_slab *slab);
+
+/* One block: live -> free. -ENOENT when it is not live. */
+int mp_slab_give_one(struct mp_slab *slab, u32 index);
 
 /* Index of the block that starts at @offset (bytes). -EINVAL: none does. */
-int mp_slab_index(const struct mp_slab *slab, u64 offset, u32 *index);
+static inline int mp_slab_index(const struct mp_slab *slab, u64 offset, u32 *index)
+{
+	u64 in = offset - (slab->start << MP_PAGE_SHIFT);
+	/* Exact for multiples of the stride; nothing else passes the test below. */
+	u64 i = mp_mul_high(in, slab->reciprocal);
+
+	if (i * slab->stride != in || i >= slab->nr)
+		return -EINVAL;
+	*index = i;
+	return 0;
+}
 
 static inline bool mp_slab_is_live(const struct mp_slab *slab, u32 index)
 {

@@ -247,6 +247,67 @@ TEST_F(mapped_session, blocks_used_before_come_before_fresh_ones)
 	EXPECT_EQ(blocks[5].offset, again.offset);
 }
 
+#define MANY	1000
+
+/* Take MANY blocks and give every second back: holes in all slabs. */
+static int make_holes(int fd, struct mempool_block *blocks, __u64 *holes)
+{
+	__u32 done;
+	int i, ret = _test_ioctl_alloc(fd, 1000, MANY, 0, blocks, &done);
+
+	if (ret || done != MANY)
+		return -ENOMEM;
+	for (i = 0; i < MANY / 2; i++)
+		holes[i] = blocks[2 * i].offset;
+	ret = _test_ioctl_release(fd, holes, MANY / 2, 0, &done);
+	return ret || done != MANY / 2 ? -EINVAL : 0;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	__u64 x = *(const __u64 *)a, y = *(const __u64 *)b;
+
+	return (x > y) - (x < y);
+}
+
+TEST_F(mapped_session, a_batch_fills_the_holes_of_many_slabs)
+{
+	static struct mempool_block blocks[MANY];
+	static __u64 holes[MANY / 2], got[MANY / 2];
+	int i;
+
+	ASSERT_EQ(0, make_holes(self->fd, blocks, holes));
+	test_ioctl_alloc(self->fd, 1000, MANY / 2, 0, blocks);
+	for (i = 0; i < MANY / 2; i++) {
+		EXPECT_EQ(MEMPOOL_BLOCK_REUSED, (int)blocks[i].flags);
+		got[i] = blocks[i].offset;
+	}
+	qsort(holes, MANY / 2, sizeof(*holes), by_offset);
+	qsort(got, MANY / 2, sizeof(*got), by_offset);
+	EXPECT_EQ(0, memcmp(holes, got, sizeof(got)));
+}
+
+/* The same blocks can be had, in the same order, as if nobody had asked before. */
+TEST_F(mapped_session, a_batch_from_many_slabs_is_undone)
+{
+	static struct mempool_block blocks[MANY], again[MANY];
+	static __u64 holes[MANY / 2];
+	__u32 done;
+	int i;
+
+	ASSERT_EQ(0, make_holes(self->fd, blocks, holes));
+	test_ioctl_stats(self->fd, &self->before);
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(-EFAULT, _test_ioctl_alloc(self->fd, 1000, MANY / 2 + i,
+						     MEMPOOL_ALLOC_ZERO, NULL, &done));
+	test_ioctl_stats(self->fd, &self->after);
+	EXPECT_EQ(self->before.current_bytes, self->after.current_bytes);
+	EXPECT_EQ(self->before.total_allocations, self->after.total_allocations);
+	test_ioctl_alloc(self->fd, 1000, MANY / 2, 0, again);
+	for (i = 0; i < MANY / 2; i++)
+		EXPECT_EQ(MEMPOOL_BLOCK_REUSED, (int)again[i].flags);
+}
+
 TEST_F(mapped_session, zero_clears_a_used_block)
 {
 	struct mempool_block a, b;
@@ -334,10 +395,19 @@ TEST_F(mapped_session, memory_populated_at_a_tenure_stays_populated)
 	EXPECT_EQ(faults, mp_faults());
 }
 
+static __attribute__((noinline)) void touch(volatile unsigned char *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += 4096)
+		p[i] = 1;
+}
+
 TEST_F(mapped_session, populate_makes_the_first_touch_free_of_faults)
 {
 	const size_t size = 3 * MP_CHUNK;
 	__u64 offset = test_alloc_one(self->fd, size);
+	unsigned char here[1];
 	long faults;
 
 #ifndef MADV_POPULATE_WRITE
@@ -345,8 +415,9 @@ TEST_F(mapped_session, populate_makes_the_first_touch_free_of_faults)
 #endif
 	ASSERT_EQ(0, offset % 4096);
 	ASSERT_EQ(0, madvise(self->s.base + offset, size, MADV_POPULATE_WRITE));
+	touch(here, sizeof(here));	/* its code is there now */
 	faults = mp_faults();
-	memset(self->s.base + offset, 1, size);
+	touch(self->s.base + offset, size);
 	EXPECT_EQ(faults, mp_faults());
 }
 

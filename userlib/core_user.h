@@ -113,8 +113,20 @@ void mp_warn(void);
 
 #define BITS_PER_LONG		((u32)(CHAR_BIT * sizeof(long)))
 #define BITS_TO_LONGS(nr)	DIV_ROUND_UP(nr, BITS_PER_LONG)
-#define hweight_long(w)		((u32)__builtin_popcountl(w))
 #define __ffs(w)		((u32)__builtin_ctzl(w))
+
+/* Bits that are set: for processors that may have no instruction for it. */
+static inline u32 hweight_long(unsigned long w)
+{
+	const unsigned long ones = ~0ul / 255, pairs = ones * 0x33;
+
+	if (!(w & (w - 1)))	/* mostly one bit or none */
+		return !!w;
+	w -= w >> 1 & ones * 0x55;
+	w = (w & pairs) + (w >> 2 & pairs);
+	w = (w + (w >> 4)) & ones * 0x0f;
+	return (u32)(w * ones >> (BITS_PER_LONG - 8));
+}
 
 static inline bool test_bit(size_t nr, const unsigned long *map)
 {

@@ -243,22 +243,25 @@ static int do_trim(struct inproc *in, void *arg)
 
 /* ---- buckets ---- */
 
-static int take(struct inproc *in, u64 size, u32 flags, struct mp_ticket *ticket)
+static int take_flags(u32 flags)
+{
+	return flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
+}
+
+/* Reserves some of the blocks asked for, at most @most. */
+static int take(struct inproc *in, const struct mempool_alloc *req, u32 most,
+		struct mp_ticket *ticket)
 {
 	u64 pages;
 	int ret;
 
-	while ((ret = mp_buckets_take(&in->buckets, size, flags, ticket, &pages)) == -ENOSPC) {
+	while ((ret = mp_buckets_take(&in->buckets, req->size, take_flags(req->flags), most,
+				      ticket, &pages)) == -ENOSPC) {
 		ret = grow(in, pages, true);
 		if (ret)
 			break;
 	}
 	return ret;
-}
-
-static int take_flags(u32 flags)
-{
-	return flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? MP_TAKE_PAGE_ALIGNED : 0;
 }
 
 static void count_failure(struct inproc *in, int ret)
@@ -267,29 +270,42 @@ static void count_failure(struct inproc *in, int ret)
 	in->failed_limit += ret == -EDQUOT;
 }
 
+/* Tells of the ticket's blocks; returns where the next one goes. */
+static struct mempool_block *tell(const struct inproc *in, const struct mp_ticket *ticket,
+				  struct mempool_block *block)
+{
+	unsigned long bits = ticket->bunch.bits;
+	struct mp_alike alike;
+
+	while (bits) {
+		mp_buckets_describe(&in->buckets, ticket, &bits, &alike);
+		for (; alike.bits; alike.bits &= alike.bits - 1) {
+			*block = alike.block;
+			block++->offset += __ffs(alike.bits) * alike.stride;
+		}
+	}
+	return block;
+}
+
 static int do_alloc(struct inproc *in, void *arg)
 {
 	struct mempool_alloc *alloc = arg;
-	struct mempool_block *block = (void *)(uintptr_t)alloc->blocks;
+	struct mempool_block *block = (void *)(uintptr_t)alloc->blocks, *next;
 	struct mp_ticket ticket;
 	int ret = mp_check_alloc(alloc);
 
 	if (ret)
 		return ret;
-	for (alloc->done = 0; alloc->done < alloc->count; alloc->done++, block++) {
-		ret = take(in, alloc->size, take_flags(alloc->flags), &ticket);
+	for (alloc->done = 0; alloc->done < alloc->count; alloc->done += ticket.bunch.nr) {
+		ret = take(in, alloc, alloc->count - alloc->done, &ticket);
 		if (ret)
 			break;
-		*block = (struct mempool_block){
-			.offset = mp_slab_offset(ticket.slab, ticket.index),
-			.slab = ticket.slab->start << MP_PAGE_SHIFT,
-			.flags = ticket.reused ? MEMPOOL_BLOCK_REUSED : 0,
-		};
-		block->tenure = mp_heap_tenure(&in->heap, block->offset, ticket.slab->stride);
-		if (alloc->flags & MEMPOOL_ALLOC_ZERO)
-			memset(in->memory.map + block->offset, 0, ticket.slab->stride);
 		mp_buckets_publish(&in->buckets, &ticket,
 				   !(alloc->flags & MEMPOOL_ALLOC_CACHED));
+		next = tell(in, &ticket, block);
+		for (; block < next; block++)
+			if (alloc->flags & MEMPOOL_ALLOC_ZERO)
+				memset(in->memory.map + block->offset, 0, ticket.slab->stride);
 		in->started = true;
 	}
 	if (!alloc->done)
@@ -310,11 +326,10 @@ static int do_release(struct inproc *in, void *arg)
 	release->done = 0;
 	if (release->flags & MEMPOOL_RELEASE_ALL)
 		release->done = (u32)mp_buckets_give_all(&in->buckets);
-	while (!ret && release->done < release->count) {
-		ret = mp_buckets_give(&in->buckets, offsets[release->done],
-				      !(release->flags & MEMPOOL_RELEASE_CACHED));
-		release->done += !ret;
-	}
+	else
+		ret = mp_buckets_give(&in->buckets, offsets, release->count,
+				      !(release->flags & MEMPOOL_RELEASE_CACHED),
+				      &release->done);
 	give_free(in);
 	return ret;
 }

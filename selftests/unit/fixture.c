@@ -38,12 +38,58 @@ int session_bind(struct session *s, u64 pages)
 	return 0;
 }
 
+u64 ticket_offset(const struct mp_ticket *ticket)
+{
+	CHECK(ticket->bunch.nr == 1);
+	return mp_slab_offset(ticket->slab, mp_bunch_first(&ticket->bunch));
+}
+
+int session_give(struct session *s, u64 offset)
+{
+	u32 done = 0;
+	int err = mp_buckets_give(&s->buckets, &offset, 1, true, &done);
+
+	CHECK(done == !err);
+	return err;
+}
+
+struct mp_bunch bunch_of(u32 index, bool reused)
+{
+	return (struct mp_bunch){
+		.bits = 1ul << index % BITS_PER_LONG,
+		.word = index / BITS_PER_LONG,
+		.nr = 1,
+		.reused = reused,
+	};
+}
+
+int slab_take_one(struct mp_slab *slab, u32 *index, bool *reused)
+{
+	struct mp_bunch bunch;
+	int err = mp_slab_take(slab, 1, &bunch);
+
+	if (err)
+		return err;
+	CHECK(bunch.nr == 1 && hweight_long(bunch.bits) == 1);
+	*index = mp_bunch_first(&bunch);
+	*reused = bunch.reused;
+	return 0;
+}
+
+void slab_publish_one(struct mp_slab *slab, u32 index)
+{
+	struct mp_bunch bunch = bunch_of(index, false);
+
+	mp_slab_publish(slab, &bunch);
+}
+
 int session_take(struct session *s, u64 size, u32 flags, struct mp_ticket *ticket)
 {
 	u64 pages = 0;
 	int err;
 
-	while ((err = mp_buckets_take(&s->buckets, size, flags, ticket, &pages)) == -ENOSPC) {
+	while ((err = mp_buckets_take(&s->buckets, size, flags, 1, ticket,
+				      &pages)) == -ENOSPC) {
 		err = session_bind(s, pages);
 		if (err)
 			break;
@@ -57,7 +103,7 @@ u64 session_alloc(struct session *s, u64 size)
 
 	CHECK(!session_take(s, size, 0, &ticket));
 	mp_buckets_publish(&s->buckets, &ticket, true);
-	return mp_slab_offset(ticket.slab, ticket.index);
+	return ticket_offset(&ticket);
 }
 
 int session_prepare(struct session *s, u64 size, u32 flags, u32 count, u32 *ready)

@@ -13,6 +13,11 @@
 struct block {
 	u64 offset;
 	u64 size;		/* rounded */
+	const struct mp_bucket *bucket;
+};
+
+struct pending {
+	u64 size;		/* rounded */
 	struct mp_ticket ticket;
 };
 
@@ -25,7 +30,8 @@ struct class {
 struct model {
 	struct session s;
 	unsigned char cell[CELLS];
-	struct block live[MOST], pending[8];
+	struct block live[MOST];
+	struct pending pending[8];
 	struct class class[CLASSES];
 	u32 nr_live, nr_pending, nr_classes;
 	struct mp_bucket_counts want;
@@ -84,53 +90,101 @@ static u64 random_size(void)
 	return some[random_below(ARRAY_SIZE(some))];
 }
 
-/* Every block that was sold again, seen or not, is the model's to judge. */
-static void check_block(struct model *m, struct block *b, u32 flags)
+/* The first block of what is left of a ticket. */
+static u64 offset_of(const struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	const struct mp_slab *slab = b->ticket.slab;
-	struct class *class = class_of(m, slab->bucket);
-	u64 first_slot = b->offset / MEMPOOL_CHUNK_SIZE, i;
+	return mp_slab_offset(slab, mp_bunch_first(bunch));
+}
 
-	CHECK(b->offset % MEMPOOL_BLOCK_ALIGN == 0);
-	if (flags & MP_TAKE_PAGE_ALIGNED || b->size % MP_PAGE_SIZE == 0)
-		CHECK(b->offset % MP_PAGE_SIZE == 0);
-	CHECK((b->offset - (slab->start << MP_PAGE_SHIFT)) % class->stride == 0);
-	for (i = first_slot; i <= (b->offset + b->size - 1) / MEMPOOL_CHUNK_SIZE; i++) {
+/* Every block that was sold again, seen or not, is the model's to judge. */
+static void check_block(struct model *m, const struct mp_slab *slab, u64 offset, bool reused)
+{
+	struct class *class = class_of(m, slab->bucket);
+	u64 i;
+
+	CHECK(offset % MEMPOOL_BLOCK_ALIGN == 0);
+	if (class->stride % MP_PAGE_SIZE == 0)
+		CHECK(offset % MP_PAGE_SIZE == 0);
+	CHECK((offset - (slab->start << MP_PAGE_SHIFT)) % class->stride == 0);
+	for (i = offset / MEMPOOL_CHUNK_SIZE;
+	     i <= (offset + class->size - 1) / MEMPOOL_CHUNK_SIZE; i++) {
 		CHECK(mp_slot_chunk(mp_heap_slot(&m->s.heap, i)));
 		CHECK(mp_heap_slot(&m->s.heap, i)->busy);
 	}
 	if (m->judge_reuse && class->cached)
-		CHECK(b->ticket.reused);
+		CHECK(reused);
 	if (class->cached)
 		class->cached--;
 }
 
-static void model_publish(struct model *m, struct block *b)
+/* What the user is told of each block, in order. */
+static void check_description(struct model *m, const struct mp_ticket *ticket)
 {
+	const struct mp_slab *slab = ticket->slab;
+	struct mp_bunch bunch = ticket->bunch;
+	unsigned long bits = bunch.bits;
+	struct mp_alike alike;
+
+	while (bits) {
+		mp_buckets_describe(&m->s.buckets, ticket, &bits, &alike);
+		CHECK(alike.block.slab == slab->start << MP_PAGE_SHIFT);
+		CHECK(alike.block.flags == (bunch.reused ? MEMPOOL_BLOCK_REUSED : 0));
+		CHECK(!alike.block.reserved && alike.bits);
+		for (; alike.bits; alike.bits &= alike.bits - 1, bunch.bits &= bunch.bits - 1) {
+			u64 offset = alike.block.offset + __ffs(alike.bits) * alike.stride;
+
+			CHECK(offset == offset_of(slab, &bunch));
+			CHECK(alike.block.tenure ==
+			      mp_heap_tenure(&m->s.heap, offset, slab->stride));
+		}
+	}
+	CHECK(!bunch.bits);
+}
+
+static void model_publish(struct model *m, struct pending *p)
+{
+	struct mp_bunch bunch = p->ticket.bunch;
 	bool count = random_chance(70);
 
-	mp_buckets_publish(&m->s.buckets, &b->ticket, count);
-	m->want.reused_allocations += count && b->ticket.reused;
-	m->want.new_allocations += count && !b->ticket.reused;
-	m->want.current_blocks++;
-	m->want.current_bytes += b->size;
+	mp_buckets_publish(&m->s.buckets, &p->ticket, count);
+	if (count && bunch.reused)
+		m->want.reused_allocations += bunch.nr;
+	else if (count)
+		m->want.new_allocations += bunch.nr;
+	m->want.current_blocks += bunch.nr;
+	m->want.current_bytes += bunch.nr * p->size;
 	m->want.peak_bytes = max(m->want.peak_bytes, m->want.current_bytes);
-	m->live[m->nr_live++] = *b;
+	for (; bunch.bits; bunch.bits &= bunch.bits - 1)
+		m->live[m->nr_live++] = (struct block){
+			offset_of(p->ticket.slab, &bunch), p->size, p->ticket.slab->bucket
+		};
+}
+
+static u32 nr_reserved(const struct model *m)
+{
+	u32 i, nr = 0;
+
+	for (i = 0; i < m->nr_pending; i++)
+		nr += m->pending[i].ticket.bunch.nr;
+	return nr;
 }
 
 static void model_take(struct model *m, bool scarce)
 {
 	u32 flags = random_chance(10) ? MP_TAKE_PAGE_ALIGNED : 0;
+	u32 most = 1 + (random_chance(40) ? random_below(100) : 0);
 	u64 size = random_size(), pages = 0;
 	struct mp_bucket_counts before = *m->s.counts;
 	unsigned long blocks = memory.blocks;
-	struct block b;
+	struct mp_bunch bunch;
+	struct pending p;
 	int err;
 
-	if (m->nr_live + m->nr_pending + 1 >= MOST || m->nr_pending == ARRAY_SIZE(m->pending))
+	if (m->nr_live + nr_reserved(m) + BITS_PER_LONG >= MOST ||
+	    m->nr_pending == ARRAY_SIZE(m->pending))
 		return;
 	memory_fail_after(scarce ? random_below(3) : -1);
-	err = mp_buckets_take(&m->s.buckets, size, flags, &b.ticket, &pages);
+	err = mp_buckets_take(&m->s.buckets, size, flags, most, &p.ticket, &pages);
 	if (memory_failed()) {
 		CHECK(err == -ENOMEM && memory.blocks == blocks);
 		CHECK(!memcmp(&before, m->s.counts, sizeof(before)));
@@ -141,80 +195,84 @@ static void model_take(struct model *m, bool scarce)
 		CHECK(mp_extents_longest(&m->s.heap.pages) < pages);
 		err = session_bind(&m->s, pages);
 		if (!err)
-			err = mp_buckets_take(&m->s.buckets, size, flags, &b.ticket, &pages);
+			err = mp_buckets_take(&m->s.buckets, size, flags, most, &p.ticket, &pages);
 	}
 	CHECK(!err || err == -ENOMEM);
 	if (err)
 		return;
-	b.offset = mp_slab_offset(b.ticket.slab, b.ticket.index);
-	CHECK(!mp_round_to_bucket(&m->s.buckets.tiers, size, &b.size));
-	CHECK(b.size == b.ticket.slab->bucket->size);
-	mark(m, b.offset, b.size, true);
-	check_block(m, &b, flags);
-	m->pending[m->nr_pending++] = b;
+	bunch = p.ticket.bunch;
+	CHECK(bunch.nr && bunch.nr <= most && bunch.nr == hweight_long(bunch.bits));
+	CHECK(!mp_round_to_bucket(&m->s.buckets.tiers, size, &p.size));
+	CHECK(p.size == p.ticket.slab->bucket->size);
+	check_description(m, &p.ticket);
+	for (; bunch.bits; bunch.bits &= bunch.bits - 1) {
+		mark(m, offset_of(p.ticket.slab, &bunch), p.size, true);
+		check_block(m, p.ticket.slab, offset_of(p.ticket.slab, &bunch), bunch.reused);
+	}
+	m->pending[m->nr_pending++] = p;
 }
 
-/* Like one that was taken and not published; allocates nothing, or has none. */
-static void model_take_another(struct model *m)
+/* The blocks go back, and could not be given by their offsets before. */
+static void model_abort(struct model *m, struct pending *p)
 {
-	const struct block *like = &m->pending[m->nr_pending ? random_below(m->nr_pending) : 0];
-	unsigned long calls = memory.calls;
-	const struct mp_bucket *bucket;
-	struct block b;
-	bool full;
-	int err;
+	struct mp_bunch bunch = p->ticket.bunch;
 
-	if (!m->nr_pending || m->nr_pending == ARRAY_SIZE(m->pending) ||
-	    m->nr_live + m->nr_pending + 1 >= MOST)
-		return;
-	bucket = like->ticket.slab->bucket;
-	full = bucket->nr_issued == bucket->nr_blocks;
-	err = mp_buckets_take_another(&m->s.buckets, &like->ticket, &b.ticket);
-	CHECK(err == (full ? -ENOSPC : 0) && memory.calls == calls);
-	if (err)
-		return;
-	CHECK(b.ticket.slab->bucket == bucket);
-	b.offset = mp_slab_offset(b.ticket.slab, b.ticket.index);
-	b.size = like->size;
-	mark(m, b.offset, b.size, true);
-	check_block(m, &b, 0);
-	m->pending[m->nr_pending++] = b;
+	for (; bunch.bits; bunch.bits &= bunch.bits - 1) {
+		u64 offset = offset_of(p->ticket.slab, &bunch);
+
+		CHECK(session_give(&m->s, offset) == -ENOENT);
+		m->want.bad_releases++;
+		mark(m, offset, p->size, false);
+		if (bunch.reused)
+			class_return(m, class_of(m, p->ticket.slab->bucket));
+	}
+	mp_buckets_abort(&m->s.buckets, &p->ticket);
 }
 
-/* The user gets a block taken earlier, or, sometimes, never hears of it. */
+/* The user gets blocks taken earlier, or, sometimes, never hears of them. */
 static void model_settle(struct model *m)
 {
-	struct block *b = &m->pending[m->nr_pending ? random_below(m->nr_pending) : 0];
+	struct pending *p = &m->pending[m->nr_pending ? random_below(m->nr_pending) : 0];
 
 	if (!m->nr_pending)
 		return;
-	if (random_chance(80)) {
-		model_publish(m, b);
-	} else {
-		CHECK(mp_buckets_give(&m->s.buckets, b->offset, true) == -ENOENT);
-		m->want.bad_releases++;
-		mark(m, b->offset, b->size, false);
-		if (b->ticket.reused)
-			class_return(m, class_of(m, b->ticket.slab->bucket));
-		mp_buckets_abort(&m->s.buckets, &b->ticket);
-	}
-	*b = m->pending[--m->nr_pending];
+	if (random_chance(80))
+		model_publish(m, p);
+	else
+		model_abort(m, p);
+	*p = m->pending[--m->nr_pending];
 }
 
+/* A batch of live blocks, sometimes with one that is not in the middle. */
 static void model_give(struct model *m)
 {
-	struct block *b = &m->live[m->nr_live ? random_below(m->nr_live) : 0];
+	u32 nr = 1 + (random_chance(40) ? random_below(40) : 0), bad, done = 0, i;
 	bool count = random_chance(70);
+	u64 offsets[41];
+	int err;
 
-	if (!m->nr_live)
+	nr = min(nr, m->nr_live);
+	bad = random_chance(20) ? random_below(nr + 1) : nr;
+	if (!nr)
 		return;
-	class_return(m, class_of(m, b->ticket.slab->bucket));
-	CHECK(!mp_buckets_give(&m->s.buckets, b->offset, count));
-	mark(m, b->offset, b->size, false);
-	m->want.releases += count;
-	m->want.current_blocks--;
-	m->want.current_bytes -= b->size;
-	*b = m->live[--m->nr_live];
+	for (i = 0; i < nr; i++) {
+		struct block *b = &m->live[random_below(m->nr_live)];
+
+		offsets[i] = b->offset;
+		if (i >= bad)	/* will not come to it */
+			continue;
+		class_return(m, class_of(m, b->bucket));
+		mark(m, b->offset, b->size, false);
+		m->want.releases += count;
+		m->want.current_blocks--;
+		m->want.current_bytes -= b->size;
+		*b = m->live[--m->nr_live];
+	}
+	if (bad < nr)
+		offsets[bad] = bad ? offsets[random_below(bad)] : U64_MAX;
+	err = mp_buckets_give(&m->s.buckets, offsets, nr, count, &done);
+	CHECK(done == bad && err == (bad == nr ? 0 : bad ? -ENOENT : -EINVAL));
+	m->want.bad_releases += !!err;
 }
 
 static bool is_live(const struct model *m, u64 offset)
@@ -244,7 +302,7 @@ static void model_give_bad(struct model *m)
 	if (offset % MEMPOOL_BLOCK_ALIGN || offset >= SLOTS * MEMPOOL_CHUNK_SIZE ||
 	    (slab && mp_slab_index(slab, offset, &index)))
 		err = -EINVAL;
-	CHECK(mp_buckets_give(&m->s.buckets, offset, true) == err);
+	CHECK(session_give(&m->s, offset) == err);
 	m->want.bad_releases++;
 }
 
@@ -303,11 +361,8 @@ static void model_give_all(struct model *m)
 static void model_step(struct model *m, bool scarce)
 {
 	switch (random_below(400)) {
-	case 0 ... 129:
+	case 0 ... 149:
 		model_take(m, scarce);
-		break;
-	case 130 ... 149:
-		model_take_another(m);
 		break;
 	case 150 ... 259:
 		model_settle(m);
@@ -385,7 +440,7 @@ TEST(bucket_first_take_fails_cleanly_at_every_allocation)
 	blocks = memory.blocks;
 	for (i = 0; ; i++) {
 		memory_fail_after(i);
-		if (!mp_buckets_take(&s.buckets, 5000, 0, &ticket, &pages))
+		if (!mp_buckets_take(&s.buckets, 5000, 0, 1, &ticket, &pages))
 			break;
 		CHECK(memory_failed() && memory.blocks == blocks);
 		CHECK(mp_buckets_valid(&s.buckets));
@@ -393,8 +448,8 @@ TEST(bucket_first_take_fails_cleanly_at_every_allocation)
 	CHECK(i == 3);
 	memory_fail_after(-1);
 	mp_buckets_publish(&s.buckets, &ticket, true);
-	offset = mp_slab_offset(ticket.slab, ticket.index);
-	CHECK(!mp_buckets_give(&s.buckets, offset, true));
+	offset = ticket_offset(&ticket);
+	CHECK(!session_give(&s, offset));
 	session_close(&s);
 }
 
@@ -410,7 +465,7 @@ TEST(bucket_giving_back_never_allocates)
 		offset[i] = session_alloc(&s, 1 + i * 100);
 	calls = memory.calls;
 	for (i = 0; i < 300; i++)
-		CHECK(!mp_buckets_give(&s.buckets, offset[i * 7 % 300], true));
+		CHECK(!session_give(&s, offset[i * 7 % 300]));
 	mp_buckets_trim(&s.buckets);
 	session_shrink(&s);
 	CHECK(memory.calls == calls && !s.heap.nr_backed);
@@ -424,8 +479,8 @@ TEST(bucket_says_how_many_pages_it_needs)
 	u64 pages = 0;
 
 	session_open(&s, 4, &mp_default_tiers);
-	CHECK(mp_buckets_take(&s.buckets, 1, 0, &ticket, &pages) == -ENOSPC && pages == 1);
-	CHECK(mp_buckets_take(&s.buckets, 1048576, 0, &ticket, &pages) == -ENOSPC);
+	CHECK(mp_buckets_take(&s.buckets, 1, 0, 1, &ticket, &pages) == -ENOSPC && pages == 1);
+	CHECK(mp_buckets_take(&s.buckets, 1048576, 0, 1, &ticket, &pages) == -ENOSPC);
 	CHECK(pages == 1126400 / MP_PAGE_SIZE);
 	CHECK(!s.counts->nr_slabs && mp_buckets_valid(&s.buckets));
 	session_close(&s);
@@ -439,14 +494,14 @@ TEST(bucket_refuses_sizes_that_are_none)
 	u32 ready;
 
 	session_open(&s, 4, &exact_tiers);
-	CHECK(mp_buckets_take(&s.buckets, 0, 0, &ticket, &pages) == -EINVAL);
-	CHECK(mp_buckets_take(&s.buckets, U64_MAX, 0, &ticket, &pages) == -EOVERFLOW);
-	CHECK(mp_buckets_take(&s.buckets, U64_MAX - 62, 0, &ticket, &pages) == -EOVERFLOW);
-	CHECK(mp_buckets_take(&s.buckets, U64_MAX - 4094, MP_TAKE_PAGE_ALIGNED, &ticket,
+	CHECK(mp_buckets_take(&s.buckets, 0, 0, 1, &ticket, &pages) == -EINVAL);
+	CHECK(mp_buckets_take(&s.buckets, U64_MAX, 0, 1, &ticket, &pages) == -EOVERFLOW);
+	CHECK(mp_buckets_take(&s.buckets, U64_MAX - 62, 0, 1, &ticket, &pages) == -EOVERFLOW);
+	CHECK(mp_buckets_take(&s.buckets, U64_MAX - 4094, MP_TAKE_PAGE_ALIGNED, 1, &ticket,
 			      &pages) == -EOVERFLOW);
 	CHECK(mp_buckets_prepare(&s.buckets, 0, 0, 1, &ready, &pages) == -EINVAL && !ready);
 	/* The largest storage there is: refused for want of space alone. */
-	CHECK(mp_buckets_take(&s.buckets, U64_MAX - 63, 0, &ticket, &pages) == -ENOSPC);
+	CHECK(mp_buckets_take(&s.buckets, U64_MAX - 63, 0, 1, &ticket, &pages) == -ENOSPC);
 	CHECK(pages == 1ull << 52);
 	CHECK(session_bind(&s, pages) == -ENOMEM);
 	CHECK(!memory_failed() && mp_buckets_valid(&s.buckets));
@@ -465,19 +520,19 @@ TEST(bucket_tells_misplaced_offsets_from_foreign_ones)
 	CHECK(!mp_heap_take(&s.heap, 2, &start));
 	pool = mp_slab_create(start, 2, 4096, 2);
 	mp_heap_set_slab(&s.heap, start, 2, pool);
-	CHECK(mp_buckets_give(&s.buckets, offset + 1, true) == -EINVAL);
-	CHECK(mp_buckets_give(&s.buckets, offset + 64, true) == -EINVAL);
-	CHECK(mp_buckets_give(&s.buckets, offset + 1024, true) == -ENOENT);
-	CHECK(mp_buckets_give(&s.buckets, start << MP_PAGE_SHIFT, true) == -ENOENT);
-	CHECK(mp_buckets_give(&s.buckets, (start << MP_PAGE_SHIFT) + 64, true) == -ENOENT);
-	CHECK(mp_buckets_give(&s.buckets, (start << MP_PAGE_SHIFT) + 8, true) == -EINVAL);
-	CHECK(mp_buckets_give(&s.buckets, space - 64, true) == -ENOENT);
-	CHECK(mp_buckets_give(&s.buckets, space, true) == -EINVAL);
-	CHECK(mp_buckets_give(&s.buckets, -64ull, true) == -EINVAL);
+	CHECK(session_give(&s, offset + 1) == -EINVAL);
+	CHECK(session_give(&s, offset + 64) == -EINVAL);
+	CHECK(session_give(&s, offset + 1024) == -ENOENT);
+	CHECK(session_give(&s, start << MP_PAGE_SHIFT) == -ENOENT);
+	CHECK(session_give(&s, (start << MP_PAGE_SHIFT) + 64) == -ENOENT);
+	CHECK(session_give(&s, (start << MP_PAGE_SHIFT) + 8) == -EINVAL);
+	CHECK(session_give(&s, space - 64) == -ENOENT);
+	CHECK(session_give(&s, space) == -EINVAL);
+	CHECK(session_give(&s, -64ull) == -EINVAL);
 	CHECK(s.counts->bad_releases == 9 && s.counts->releases == 0);
 	mp_buckets_vacate(&s.buckets, 0);
-	CHECK(!mp_buckets_give(&s.buckets, offset, true));
-	CHECK(mp_buckets_give(&s.buckets, offset, true) == -ENOENT);
+	CHECK(!session_give(&s, offset));
+	CHECK(session_give(&s, offset) == -ENOENT);
 	mp_heap_set_slab(&s.heap, start, 2, NULL);
 	mp_heap_give(&s.heap, start, 2);
 	mp_slab_destroy(pool);
@@ -494,7 +549,7 @@ TEST(bucket_page_aligned_blocks_start_a_page_each)
 	for (i = 0; i < 50; i++) {
 		CHECK(!session_take(&s, 1000, MP_TAKE_PAGE_ALIGNED, &ticket));
 		mp_buckets_publish(&s.buckets, &ticket, true);
-		CHECK(mp_slab_offset(ticket.slab, ticket.index) % MP_PAGE_SIZE == 0);
+		CHECK(ticket_offset(&ticket) % MP_PAGE_SIZE == 0);
 	}
 	CHECK(s.counts->current_bytes == 50 * 1024);
 	session_close(&s);
@@ -523,7 +578,7 @@ TEST(bucket_exact_sizes_do_not_share)
 
 	session_open(&s, 4, &exact_tiers);
 	a = session_alloc(&s, 100);
-	CHECK(!mp_buckets_give(&s.buckets, a, true));
+	CHECK(!session_give(&s, a));
 	session_alloc(&s, 101);
 	CHECK(s.counts->new_allocations == 2 && s.counts->reused_allocations == 0);
 	CHECK(session_alloc(&s, 100) == a && s.counts->reused_allocations == 1);
@@ -549,7 +604,7 @@ TEST(bucket_keeps_as_many_free_blocks_as_max_cached)
 	session_open(&s, 8, &mp_default_tiers);
 	nr = fill(&s, 4096, offset, 500);
 	for (i = 0; i < nr; i++)
-		CHECK(!mp_buckets_give(&s.buckets, offset[i], true));
+		CHECK(!session_give(&s, offset[i]));
 	for (i = 0; i < MP_DEFAULT_MAX_CACHED; i++)
 		session_alloc(&s, 4096);
 	CHECK(s.counts->reused_allocations == MP_DEFAULT_MAX_CACHED);
@@ -568,7 +623,7 @@ TEST(bucket_dissolves_slabs_beyond_max_cached)
 	nr = fill(&s, 4096, offset, 500);
 	CHECK(s.counts->nr_slabs > 8);
 	for (i = nr; i--;)
-		CHECK(!mp_buckets_give(&s.buckets, offset[i], true));
+		CHECK(!session_give(&s, offset[i]));
 	CHECK(s.counts->nr_slabs == 1 && s.counts->cached_bytes == s.counts->footprint_bytes);
 	session_close(&s);
 }
@@ -579,7 +634,7 @@ TEST(bucket_with_max_cached_0_keeps_nothing)
 
 	session_open(&s, 4, &mp_default_tiers);
 	s.buckets.max_cached = 0;
-	CHECK(!mp_buckets_give(&s.buckets, session_alloc(&s, 1), true));
+	CHECK(!session_give(&s, session_alloc(&s, 1)));
 	CHECK(!s.counts->footprint_bytes && session_shrink(&s) == 1);
 	session_close(&s);
 }
@@ -595,7 +650,7 @@ TEST(bucket_keeps_no_more_than_max_cached_bytes)
 	for (i = 0; i < 8; i++)
 		offset[i] = session_alloc(&s, 204800);
 	for (i = 0; i < 8; i++)
-		CHECK(!mp_buckets_give(&s.buckets, offset[i], true));
+		CHECK(!session_give(&s, offset[i]));
 	CHECK(s.counts->cached_bytes == 3 * 204800);
 	session_close(&s);
 }
@@ -609,12 +664,12 @@ TEST(bucket_prefers_partly_used_slabs)
 	session_open(&s, 8, &mp_default_tiers);
 	fill(&s, 1024, offset, 100);
 	/* Slabs of 4, 4, ... blocks. The first is emptied, the second opened. */
-	CHECK(!mp_buckets_give(&s.buckets, offset[0], true));
-	CHECK(!mp_buckets_give(&s.buckets, offset[1], true));
-	CHECK(!mp_buckets_give(&s.buckets, offset[2], true));
-	CHECK(!mp_buckets_give(&s.buckets, offset[3], true));
+	CHECK(!session_give(&s, offset[0]));
+	CHECK(!session_give(&s, offset[1]));
+	CHECK(!session_give(&s, offset[2]));
+	CHECK(!session_give(&s, offset[3]));
 	CHECK(s.counts->cached_bytes == MP_PAGE_SIZE);
-	CHECK(!mp_buckets_give(&s.buckets, offset[5], true));
+	CHECK(!session_give(&s, offset[5]));
 	used = session_alloc(&s, 1024);
 	CHECK(used == offset[5] && s.counts->cached_bytes == MP_PAGE_SIZE);
 	session_close(&s);
@@ -631,7 +686,7 @@ TEST(bucket_prefers_reusable_blocks_to_fresh_ones)
 	a = session_alloc(&s, 4096);
 	CHECK(!session_prepare(&s, 4096, 0, 8, &ready) && ready >= 8);
 	b = session_alloc(&s, 4096);
-	CHECK(!mp_buckets_give(&s.buckets, a, true));
+	CHECK(!session_give(&s, a));
 	CHECK(s.counts->cached_bytes && a != b);
 	CHECK(session_alloc(&s, 4096) == a);
 	CHECK(s.counts->reused_allocations == 1);
@@ -649,7 +704,7 @@ TEST(bucket_without_slabs_is_forgotten)
 	CHECK(!session_bind(&s, 1));
 	blocks = memory.blocks;
 	for (size = 1; size < 3000; size += 7)
-		CHECK(!mp_buckets_give(&s.buckets, session_alloc(&s, size), true));
+		CHECK(!session_give(&s, session_alloc(&s, size)));
 	CHECK(memory.blocks == blocks);
 	session_close(&s);
 }
@@ -665,7 +720,7 @@ TEST(bucket_many_exact_sizes_live_at_once)
 		offset[i] = session_alloc(&s, i + 1);
 	CHECK(mp_buckets_valid(&s.buckets));
 	for (i = 0; i < 3000; i++)
-		CHECK(!mp_buckets_give(&s.buckets, offset[i], true));
+		CHECK(!session_give(&s, offset[i]));
 	for (i = 0; i < 3000; i++)
 		session_alloc(&s, i + 1);
 	CHECK(s.counts->new_allocations == 3000 && s.counts->reused_allocations == 3000);
@@ -743,7 +798,7 @@ TEST(bucket_uses_small_runs_before_another_chunk)
 	}
 	/* 682 would fit without a page border in the way. */
 	CHECK(nr >= 676 && !s.heap.pages.free);
-	CHECK(mp_buckets_take(&s.buckets, 3072, 0, &ticket, &pages) == -ENOSPC);
+	CHECK(mp_buckets_take(&s.buckets, 3072, 0, 1, &ticket, &pages) == -ENOSPC);
 	session_close(&s);
 }
 
@@ -760,9 +815,9 @@ TEST(bucket_uses_the_last_page_before_another_chunk)
 	while (s.counts->current_blocks * MP_PAGE_SIZE < s.counts->footprint_bytes)
 		session_alloc(&s, 4096);
 	CHECK(!mp_heap_take(&s.heap, s.heap.pages.free - 1, &start));
-	CHECK(!mp_buckets_take(&s.buckets, 4096, 0, &ticket, &pages));
+	CHECK(!mp_buckets_take(&s.buckets, 4096, 0, 1, &ticket, &pages));
 	CHECK(!s.heap.pages.free);
-	CHECK(mp_buckets_take(&s.buckets, 4096, 0, &ticket, &pages) == -ENOSPC && pages > 1);
+	CHECK(mp_buckets_take(&s.buckets, 4096, 0, 1, &ticket, &pages) == -ENOSPC && pages > 1);
 	mp_buckets_destroy(&s.buckets);
 	mp_heap_destroy(&s.heap);
 }
@@ -781,9 +836,9 @@ TEST(bucket_uses_the_last_pages_though_they_waste)
 	       mp_heap_slab(&s.heap, offset[0])->bucket->nr_blocks)
 		session_alloc(&s, 3072);
 	CHECK(!mp_heap_take(&s.heap, s.heap.pages.free - 2, &start));
-	CHECK(!mp_buckets_take(&s.buckets, 3072, 0, &ticket, &pages));
+	CHECK(!mp_buckets_take(&s.buckets, 3072, 0, 1, &ticket, &pages));
 	CHECK(s.heap.pages.free == 1);
-	CHECK(!mp_buckets_take(&s.buckets, 3072, 0, &ticket, &pages));
+	CHECK(!mp_buckets_take(&s.buckets, 3072, 0, 1, &ticket, &pages));
 	CHECK(s.heap.pages.free == 0);
 	mp_buckets_destroy(&s.buckets);
 	mp_heap_destroy(&s.heap);
@@ -820,7 +875,7 @@ TEST(bucket_prepare_raises_what_is_kept)
 	footprint = s.counts->footprint_bytes;
 	fill(&s, 5000, offset, 700);
 	for (i = 0; i < 700; i++)
-		CHECK(!mp_buckets_give(&s.buckets, offset[i], true));
+		CHECK(!session_give(&s, offset[i]));
 	CHECK(s.counts->footprint_bytes == footprint);
 	mp_buckets_trim(&s.buckets);
 	CHECK(!s.counts->footprint_bytes && !s.buckets.prepared_bytes);
@@ -867,8 +922,8 @@ TEST(bucket_abort_keeps_a_reused_block_reusable)
 
 	session_open(&s, 4, &mp_default_tiers);
 	a = session_alloc(&s, 1);
-	CHECK(!mp_buckets_give(&s.buckets, a, true));
-	CHECK(!session_take(&s, 1, 0, &ticket) && ticket.reused);
+	CHECK(!session_give(&s, a));
+	CHECK(!session_take(&s, 1, 0, &ticket) && ticket.bunch.reused);
 	mp_buckets_abort(&s.buckets, &ticket);
 	CHECK(session_alloc(&s, 1) == a && s.counts->reused_allocations == 1);
 	session_close(&s);
@@ -878,13 +933,16 @@ TEST(bucket_uncounted_operations_move_only_what_is_held)
 {
 	struct session s;
 	struct mp_ticket ticket;
+	u64 offset;
+	u32 done = 0;
 
 	session_open(&s, 4, &mp_default_tiers);
 	CHECK(!session_take(&s, 1, 0, &ticket));
 	mp_buckets_publish(&s.buckets, &ticket, false);
 	CHECK(s.counts->current_blocks == 1 && s.counts->peak_bytes == 1024);
 	CHECK(!s.counts->new_allocations && !s.counts->reused_allocations);
-	CHECK(!mp_buckets_give(&s.buckets, mp_slab_offset(ticket.slab, ticket.index), false));
+	offset = ticket_offset(&ticket);
+	CHECK(!mp_buckets_give(&s.buckets, &offset, 1, false, &done) && done == 1);
 	CHECK(!s.counts->current_blocks && !s.counts->releases);
 	session_close(&s);
 }
@@ -900,8 +958,8 @@ TEST(bucket_slab_over_two_chunks_keeps_both_busy)
 	CHECK(!session_bind(&s, 2 * MP_CHUNK_PAGES - 1126400 / MP_PAGE_SIZE));
 	b = session_alloc(&s, 1126400);
 	CHECK(b / MEMPOOL_CHUNK_SIZE == 0 && (b + 1126400) / MEMPOOL_CHUNK_SIZE == 1);
-	CHECK(!mp_buckets_give(&s.buckets, a, true) && s.heap.nr_idle == 0);
-	CHECK(!mp_buckets_give(&s.buckets, b, true) && s.heap.nr_idle == 2);
+	CHECK(!session_give(&s, a) && s.heap.nr_idle == 0);
+	CHECK(!session_give(&s, b) && s.heap.nr_idle == 2);
 	mp_buckets_vacate(&s.buckets, 1);
 	CHECK(session_shrink(&s) == 1 && s.counts->nr_slabs == 1);
 	session_close(&s);
@@ -916,7 +974,7 @@ TEST(bucket_vacate_leaves_the_next_slot_alone)
 	CHECK(!session_bind(&s, 2 * MP_CHUNK_PAGES));
 	CHECK(!mp_heap_take(&s.heap, MP_CHUNK_PAGES, &start) && start == 0);
 	offset = session_alloc(&s, 4096);
-	CHECK(offset == MEMPOOL_CHUNK_SIZE && !mp_buckets_give(&s.buckets, offset, true));
+	CHECK(offset == MEMPOOL_CHUNK_SIZE && !session_give(&s, offset));
 	mp_buckets_vacate(&s.buckets, 0);
 	CHECK(mp_heap_slab(&s.heap, offset));
 	mp_buckets_vacate(&s.buckets, 1);
@@ -953,6 +1011,99 @@ TEST(bucket_destroy_forgets_blocks_that_are_held)
 		session_alloc(&s, 1 + i * 1000);
 	CHECK(!session_take(&s, 1, 0, &ticket));
 	session_close(&s);
+}
+
+/* ---- batches ---- */
+
+#define TWINS	400
+
+/* Two sessions in the same state: one takes and gives in batches, one block by block. */
+struct twins {
+	struct session batched, single;
+	u64 offset[TWINS];
+	u32 nr;
+};
+
+/* As many as there are. */
+static void twins_take(struct twins *t)
+{
+	u64 size = random_size(), pages = 0;
+	u32 count = 1 + random_below(70), ready, nr = 0, i;
+	struct mp_ticket ticket, one;
+	struct mp_bunch bunch;
+
+	if (t->nr + count > TWINS || session_prepare(&t->single, size, 0, 1, &ready))
+		return;
+	CHECK(!session_prepare(&t->batched, size, 0, 1, &i) && ready == i);
+	count = min(count, ready);
+	for (; nr < count; nr += ticket.bunch.nr) {
+		CHECK(!mp_buckets_take(&t->batched.buckets, size, 0, count - nr, &ticket, &pages));
+		for (bunch = ticket.bunch; bunch.bits; bunch.bits &= bunch.bits - 1) {
+			CHECK(!session_take(&t->single, size, 0, &one));
+			CHECK(ticket_offset(&one) == offset_of(ticket.slab, &bunch));
+			CHECK(one.bunch.reused == bunch.reused);
+			mp_buckets_publish(&t->single.buckets, &one, true);
+			t->offset[t->nr++] = ticket_offset(&one);
+		}
+		mp_buckets_publish(&t->batched.buckets, &ticket, true);
+	}
+}
+
+/* Neighbours in the list, or not; now and then offsets that are bad in some way. */
+static void twins_give(struct twins *t)
+{
+	u32 nr = 1 + random_below(100), from, i, done = 0, good = 0;
+	int err, want = 0;
+	u64 offsets[100];
+
+	if (!t->nr)
+		return;
+	from = random_below(t->nr);
+	for (i = 0; i < nr; i++) {
+		if (random_chance(20))
+			from = random_below(t->nr);
+		offsets[i] = t->offset[from++ % t->nr];
+		if (random_chance(2))
+			offsets[i] += random_below(3) * 64 - 64;
+		if (i && random_chance(2))
+			offsets[i] = offsets[i - 1] + random_below(2) * 64;
+		if (random_chance(1))
+			offsets[i] = random_below(SLOTS * MEMPOOL_CHUNK_SIZE + 4096);
+	}
+	while (!want && good < nr)
+		want = session_give(&t->single, offsets[good++]);
+	good -= !!want;
+	err = mp_buckets_give(&t->batched.buckets, offsets, nr, true, &done);
+	CHECK(err == want && done == good);
+	while (good--)
+		for (i = 0; i < t->nr; i++)
+			if (t->offset[i] == offsets[good])
+				t->offset[i] = t->offset[--t->nr];
+}
+
+TEST(bucket_batches_equal_one_by_one)
+{
+	static struct twins t;
+	int i;
+
+	FOR_EACH_SEED(seed) {
+		t.nr = 0;
+		session_open(&t.batched, SLOTS, &mp_default_tiers);
+		session_open(&t.single, SLOTS, &mp_default_tiers);
+		for (i = 0; i < 3000; i++) {
+			if (random_chance(50))
+				twins_take(&t);
+			else
+				twins_give(&t);
+			CHECK(!memcmp(t.batched.counts, t.single.counts,
+				      sizeof(*t.batched.counts)));
+			CHECK(session_shrink(&t.batched) == session_shrink(&t.single));
+		}
+		CHECK(mp_buckets_valid(&t.batched.buckets));
+		CHECK(mp_buckets_valid(&t.single.buckets));
+		session_close(&t.batched);
+		session_close(&t.single);
+	}
 }
 
 /* The checker is no use if it says yes to everything. */
@@ -997,7 +1148,7 @@ TEST(bucket_valid_sees_what_is_wrong)
 	/* Two slabs with blocks free: the one with reusable blocks in front. */
 	while (s.counts->nr_slabs < 2)
 		session_alloc(&s, 1024);
-	CHECK(!mp_buckets_give(&s.buckets, offset, true));
+	CHECK(!session_give(&s, offset));
 	other = list_entry(bucket->partial.prev, struct mp_slab, list);
 	CHECK(other != slab && !mp_slab_reusable(other));
 	SEES(list_move(&other->list, &bucket->partial),

@@ -3,7 +3,7 @@
  * Sequences on a block pool, as tables: fragmentation, efficiency and when the
  * automatic coalesce runs (threshold 20).
  */
-#include "harness.h"
+#include "fixture.h"
 
 enum op { END, GET, GET_ALL, EXHAUSTED, RET, TWICE, COALESCE, RESET };
 
@@ -33,8 +33,8 @@ static void get(struct mp_slab *slab, u32 nr)
 	u32 index;
 
 	while (nr--) {
-		CHECK(!mp_slab_take(slab, &index, &reused));
-		mp_slab_publish(slab, index);
+		CHECK(!slab_take_one(slab, &index, &reused));
+		slab_publish_one(slab, index);
 	}
 }
 
@@ -43,7 +43,7 @@ static void reset(struct mp_slab *slab)
 	u32 i;
 
 	for (i = mp_slab_next_live(slab, 0); i < slab->nr; i = mp_slab_next_live(slab, i))
-		CHECK(!mp_slab_give(slab, i));
+		CHECK(!mp_slab_give_one(slab, i));
 }
 
 /* Does the step; returns whether the rule asked for a coalesce. */
@@ -60,14 +60,14 @@ static bool take_step(struct mp_slab *slab, const struct step *step)
 		get(slab, mp_slab_free(slab));
 		break;
 	case EXHAUSTED:
-		CHECK(mp_slab_take(slab, &index, &reused) == -ENOSPC);
+		CHECK(slab_take_one(slab, &index, &reused) == -ENOSPC);
 		break;
 	case RET:
-		CHECK(!mp_slab_give(slab, step->arg));
+		CHECK(!mp_slab_give_one(slab, step->arg));
 		asked = mp_slab_fragmented(slab, MEMPOOL_DEFAULT_THRESHOLD);
 		break;
 	case TWICE:
-		CHECK(mp_slab_give(slab, step->arg) == -ENOENT);
+		CHECK(mp_slab_give_one(slab, step->arg) == -ENOENT);
 		break;
 	case RESET:
 		reset(slab);
@@ -255,7 +255,7 @@ TEST(sequence_single_free_block_is_not_fragmented)
 		get(slab, nr);
 		CHECK(!millis(slab) && !mp_slab_fragmented(slab, 0));
 		for (i = 0; i < nr; i++) {
-			CHECK(!mp_slab_give(slab, i));
+			CHECK(!mp_slab_give_one(slab, i));
 			CHECK(!millis(slab) && !mp_slab_fragmented(slab, 0));
 			get(slab, 1);
 		}
@@ -274,7 +274,7 @@ TEST(sequence_reaches_100_percent_after_any_churn)
 		for (i = 0; i < 20000; i++) {
 			index = mp_slab_next_live(slab, random_below(slab->nr));
 			if (random_chance(50) && index < slab->nr)
-				CHECK(!mp_slab_give(slab, index));
+				CHECK(!mp_slab_give_one(slab, index));
 			else if (mp_slab_free(slab))
 				get(slab, 1);
 		}

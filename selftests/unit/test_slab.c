@@ -2,7 +2,7 @@
 /*
  * Slab against a model: one byte per block.
  */
-#include "harness.h"
+#include "fixture.h"
 
 #include <time.h>
 
@@ -59,20 +59,31 @@ static bool agrees(const struct model *m)
 	       mp_slab_next_live(slab, 0) == first(m, LIVE);
 }
 
+/* The lowest free ones in a word, all handed out before or none. */
 static void model_take(struct model *m)
 {
-	u32 lowest = first(m, FREE), index = 77;
-	bool reused;
-	int err = mp_slab_take(m->slab, &index, &reused);
+	u32 lowest = first(m, FREE), most = 1 + random_below(random_chance(50) ? 70 : 3), nr, i;
+	struct mp_bunch bunch = { .nr = 77 };
+	int err = mp_slab_take(m->slab, most, &bunch);
+	unsigned long bits = 0;
 
 	CHECK(err == (lowest == m->slab->nr ? -ENOSPC : 0));
 	if (err) {
-		CHECK(index == 77);
+		CHECK(bunch.nr == 77);
 		return;
 	}
-	CHECK(index == lowest && reused == m->handed[index]);
-	m->state[index] = RESERVED;
-	m->handed[index] = 1;
+	CHECK(mp_bunch_first(&bunch) == lowest && bunch.reused == m->handed[lowest]);
+	for (i = lowest, nr = 0; i < m->slab->nr && nr < most && i / BITS_PER_LONG == lowest / BITS_PER_LONG; i++) {
+		if (m->state[i] != FREE)
+			continue;
+		if (m->handed[i] != bunch.reused)
+			break;
+		bits |= 1ul << i % BITS_PER_LONG;
+		m->state[i] = RESERVED;
+		m->handed[i] = 1;
+		nr++;
+	}
+	CHECK(bunch.nr == nr && bunch.bits == bits && bunch.word == lowest / BITS_PER_LONG);
 }
 
 /* A random block in this state, or nr. */
@@ -86,27 +97,104 @@ static u32 some(const struct model *m, int state)
 	return m->slab->nr;
 }
 
+/* Some neighbours of block @i in the same state, as a bunch. */
+static struct mp_bunch around(const struct model *m, u32 i)
+{
+	struct mp_bunch bunch = bunch_of(i, random_chance(50));
+
+	for (i++; random_chance(70) && i % BITS_PER_LONG && i < m->slab->nr; i++) {
+		if (m->state[i] != m->state[i - 1])
+			break;
+		bunch.bits |= 1ul << i % BITS_PER_LONG;
+		bunch.nr++;
+	}
+	return bunch;
+}
+
+static void set_states(struct model *m, const struct mp_bunch *bunch, int state)
+{
+	u32 i, from = mp_bunch_first(bunch);
+
+	for (i = from; i < from + bunch->nr; i++)
+		m->state[i] = state;
+}
+
+/* The last fresh ones are fresh again. */
 static void model_undo(struct model *m)
 {
-	u32 i = some(m, RESERVED);
+	u32 i = some(m, RESERVED), end;
+	struct mp_bunch bunch;
 
 	if (i == m->slab->nr)
 		return;
-	m->state[i] = FREE;
-	if (random_chance(50)) {
-		mp_slab_abort(m->slab, i);
+	bunch = around(m, i);
+	set_states(m, &bunch, FREE);
+	mp_slab_abort(m->slab, &bunch);
+	end = i + bunch.nr;
+	if (!bunch.reused && (end == m->slab->nr || !m->handed[end]))
+		memset(m->handed + i, 0, bunch.nr);
+}
+
+static void model_publish(struct model *m)
+{
+	u32 i = some(m, RESERVED);
+	struct mp_bunch bunch;
+
+	if (i == m->slab->nr)
 		return;
+	bunch = around(m, i);
+	mp_slab_publish(m->slab, &bunch);
+	set_states(m, &bunch, LIVE);
+}
+
+/* Offsets, mostly of live blocks: all are given back up to the first bad one. */
+static void model_give(struct model *m)
+{
+	u32 nr = 1 + random_below(20), i, index, given = 77, good, left = m->slab->issued;
+	const u64 end = m->slab->pages + m->slab->start;
+	int err = 0, got;
+	u64 offsets[20];
+
+	for (i = 0; i < nr; i++) {
+		index = random_chance(95) ? some(m, LIVE) : random_below(m->slab->nr);
+		offsets[i] = mp_slab_offset(m->slab, index);
+		if (random_chance(2))
+			offsets[i] += 32;
+		if (random_chance(2))
+			offsets[i] = (random_chance(50) ? end : 1) << MP_PAGE_SHIFT;
 	}
-	mp_slab_abort_fresh(m->slab, i);
-	if (i + 1 == m->slab->nr || !m->handed[i + 1])
-		m->handed[i] = 0;
+	for (good = 0; good < nr && !err && (left || !good); good++) {
+		if (offsets[good] >= end << MP_PAGE_SHIFT || offsets[good] < 3 << MP_PAGE_SHIFT)
+			break;
+		index = (offsets[good] - (3 << MP_PAGE_SHIFT)) / 64;
+		if (offsets[good] % 64 || index >= m->slab->nr)
+			err = -EINVAL;
+		else if (m->state[index] != LIVE)
+			err = -ENOENT;
+		if (err)
+			break;
+		m->state[index] = FREE;
+		left--;
+	}
+	got = mp_slab_give_offsets(m->slab, offsets, nr, &given);
+	CHECK(got == err && given == good);
+}
+
+static void model_give_live(struct model *m)
+{
+	u32 i, nr = m->slab->live_count;
+
+	CHECK(mp_slab_give_live(m->slab) == nr);
+	for (i = 0; i < m->slab->nr; i++)
+		if (m->state[i] == LIVE)
+			m->state[i] = FREE;
 }
 
 static void model_step(struct model *m)
 {
 	u32 i, nr = m->slab->nr;
 
-	switch (random_below(8)) {
+	switch (random_below(9)) {
 	case 0:
 	case 1:
 	case 2:
@@ -114,26 +202,27 @@ static void model_step(struct model *m)
 		break;
 	case 3:
 	case 4:
-		i = some(m, RESERVED);
-		if (i == nr)
-			break;
-		mp_slab_publish(m->slab, i);
-		m->state[i] = LIVE;
+		model_publish(m);
 		break;
 	case 5:
 		model_undo(m);
 		break;
 	case 6:
+		model_give(m);
+		break;
+	case 7:
 		i = random_chance(30) ? random_below(nr) : some(m, LIVE);
 		if (i == nr)
 			break;
-		CHECK(mp_slab_give(m->slab, i) == (m->state[i] == LIVE ? 0 : -ENOENT));
+		CHECK(mp_slab_give_one(m->slab, i) == (m->state[i] == LIVE ? 0 : -ENOENT));
 		if (m->state[i] == LIVE)
 			m->state[i] = FREE;
 		break;
 	default:
 		if (random_chance(10))
 			mp_slab_coalesce(m->slab);
+		if (random_chance(3))
+			model_give_live(m);
 		break;
 	}
 }
@@ -151,7 +240,7 @@ TEST(slab_equals_the_model)
 			m.slab = make(sizes[i]);
 			CHECK(m.slab && m.slab->nr == sizes[i]);
 			/* Large ones start nearly full: their far words matter too. */
-			for (step = 0; sizes[i] > 200 && step < sizes[i] - 5; step++)
+			while (sizes[i] > 200 && mp_slab_free(m.slab) > 5)
 				model_take(&m);
 			for (step = 0; step < 600; step++) {
 				model_step(&m);
@@ -253,11 +342,11 @@ TEST(slab_reserved_block_cannot_be_given)
 	bool reused;
 	u32 index;
 
-	CHECK(slab && !mp_slab_take(slab, &index, &reused));
-	CHECK(mp_slab_give(slab, index) == -ENOENT);
-	mp_slab_publish(slab, index);
-	CHECK(mp_slab_give(slab, index) == 0);
-	CHECK(mp_slab_give(slab, index) == -ENOENT);
+	CHECK(slab && !slab_take_one(slab, &index, &reused));
+	CHECK(mp_slab_give_one(slab, index) == -ENOENT);
+	slab_publish_one(slab, index);
+	CHECK(mp_slab_give_one(slab, index) == 0);
+	CHECK(mp_slab_give_one(slab, index) == -ENOENT);
 	mp_slab_destroy(slab);
 }
 
@@ -269,9 +358,12 @@ TEST(slab_aborted_in_reverse_is_fresh_again)
 
 	CHECK(slab);
 	for (i = 0; i < 3; i++)
-		CHECK(!mp_slab_take(slab, &index, &reused) && !reused);
-	for (i = 3; i--;)
-		mp_slab_abort_fresh(slab, i);
+		CHECK(!slab_take_one(slab, &index, &reused) && !reused);
+	for (i = 3; i--;) {
+		struct mp_bunch bunch = bunch_of(i, false);
+
+		mp_slab_abort(slab, &bunch);
+	}
 	CHECK(slab->fresh == 0 && mp_slab_reusable(slab) == 0);
 	mp_slab_destroy(slab);
 }
@@ -284,13 +376,13 @@ TEST(slab_blocks_handed_out_before_come_first)
 
 	CHECK(slab);
 	for (i = 0; i < 130; i++) {
-		CHECK(!mp_slab_take(slab, &index, &reused) && index == i && !reused);
-		mp_slab_publish(slab, index);
+		CHECK(!slab_take_one(slab, &index, &reused) && index == i && !reused);
+		slab_publish_one(slab, index);
 	}
-	CHECK(!mp_slab_give(slab, 129) && !mp_slab_give(slab, 3));
-	CHECK(!mp_slab_take(slab, &index, &reused) && index == 3 && reused);
-	CHECK(!mp_slab_take(slab, &index, &reused) && index == 129 && reused);
-	CHECK(!mp_slab_take(slab, &index, &reused) && index == 130 && !reused);
+	CHECK(!mp_slab_give_one(slab, 129) && !mp_slab_give_one(slab, 3));
+	CHECK(!slab_take_one(slab, &index, &reused) && index == 3 && reused);
+	CHECK(!slab_take_one(slab, &index, &reused) && index == 129 && reused);
+	CHECK(!slab_take_one(slab, &index, &reused) && index == 130 && !reused);
 	mp_slab_destroy(slab);
 }
 
@@ -303,11 +395,11 @@ TEST(slab_coalesce_counts_anew)
 
 	CHECK(slab);
 	for (i = 0; i < 300; i++) {
-		CHECK(!mp_slab_take(slab, &index, &reused));
-		mp_slab_publish(slab, i);
+		CHECK(!slab_take_one(slab, &index, &reused));
+		slab_publish_one(slab, i);
 	}
 	for (i = 63; i < 300; i += 2)
-		CHECK(!mp_slab_give(slab, i));
+		CHECK(!mp_slab_give_one(slab, i));
 	slab->runs = 0;
 	slab->hint = 4;
 	memset(slab->summary, 0xff, sizeof(long));
@@ -331,12 +423,12 @@ TEST(slab_coalesce_of_a_million_blocks_takes_no_memory)
 
 	CHECK(slab && slab->nr == 1000000);
 	for (i = 0; i < slab->nr; i++) {
-		CHECK(!mp_slab_take(slab, &index, &reused) && index == i);
-		mp_slab_publish(slab, i);
+		CHECK(!slab_take_one(slab, &index, &reused) && index == i);
+		slab_publish_one(slab, i);
 	}
-	CHECK(mp_slab_take(slab, &index, &reused) == -ENOSPC);
+	CHECK(slab_take_one(slab, &index, &reused) == -ENOSPC);
 	for (i = 0; i < slab->nr; i += 2)
-		CHECK(!mp_slab_give(slab, i));
+		CHECK(!mp_slab_give_one(slab, i));
 	calls = memory.calls;
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	mp_slab_coalesce(slab);
@@ -364,8 +456,8 @@ TEST(slab_valid_sees_what_is_wrong)
 
 	CHECK(slab);
 	for (i = 0; i < 70; i++)
-		CHECK(!mp_slab_take(slab, &index, &reused));
-	mp_slab_publish(slab, 69);
+		CHECK(!slab_take_one(slab, &index, &reused));
+	slab_publish_one(slab, 69);
 	was = *slab;
 	CHECK(mp_slab_valid(slab));
 	slab->issued--;

@@ -70,7 +70,7 @@ static void trace_give(struct session *s, const struct trace *t, const struct bl
 {
 	u64 rounded;
 
-	CHECK(!mp_buckets_give(&s->buckets, b->offset, true));
+	CHECK(!session_give(s, b->offset));
 	CHECK(!mp_round_to_bucket(t->tiers, b->size, &rounded));
 	unlimited_of(u, rounded)->held--;
 }
@@ -185,7 +185,7 @@ TEST(trace_similar_sizes_are_reused_9_times_of_10)
 
 	session_open(&s, 4, &mp_default_tiers);
 	for (i = 0; i < 10; i++)
-		CHECK(!mp_buckets_give(&s.buckets, session_alloc(&s, (95 + i) * 8), true));
+		CHECK(!session_give(&s, session_alloc(&s, (95 + i) * 8)));
 	CHECK(s.counts->reused_allocations == 9 && s.counts->new_allocations == 1);
 	session_close(&s);
 }
@@ -209,11 +209,11 @@ TEST(trace_trim_merges_what_is_free)
 		for (i = 0; i < 4000; i++) {
 			u32 victim = keep + random_below(ARRAY_SIZE(offset) - keep);
 
-			CHECK(!mp_buckets_give(&s.buckets, offset[victim], true));
+			CHECK(!session_give(&s, offset[victim]));
 			offset[victim] = session_alloc(&s, 1 + random_below(1 << 20));
 		}
 		for (i = keep; i < ARRAY_SIZE(offset); i++)
-			CHECK(!mp_buckets_give(&s.buckets, offset[i], true));
+			CHECK(!session_give(&s, offset[i]));
 		mp_buckets_trim(&s.buckets);
 		largest = mp_extents_longest(&s.heap.pages);
 		free = s.heap.pages.free;
