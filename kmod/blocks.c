@@ -30,20 +30,22 @@ void mp_blocks_destroy(struct mp_blocks *b)
 	b->issues = NULL;
 }
 
-int mp_blocks_get(struct mp_blocks *b, u32 member, struct mempool_token *token)
+u32 mp_blocks_get(struct mp_blocks *b, u32 member, struct mempool_token *tokens, u32 most)
 {
-	struct mp_bunch one;
-	u32 index;
+	struct mp_bunch bunch;
+	u32 nr = 0, index;
 
-	if (mp_slab_take(b->slab, 1, &one))
-		return -ENOSPC;
-	mp_slab_publish(b->slab, &one);
-	index = mp_bunch_first(&one);
-	b->issues[index].holder = member;
-	b->gets++;
-	token->index = index;
-	token->generation = b->issues[index].generation;
-	return 0;
+	while (nr < most && !mp_slab_take(b->slab, most - nr, &bunch)) {
+		mp_slab_publish(b->slab, &bunch);
+		for (; bunch.bits; bunch.bits &= bunch.bits - 1) {
+			index = mp_bunch_first(&bunch);
+			b->issues[index].holder = member;
+			tokens[nr].index = index;
+			tokens[nr++].generation = b->issues[index].generation;
+		}
+	}
+	b->gets += nr;
+	return nr;
 }
 
 int mp_blocks_find(const struct mp_blocks *b, const struct mempool_token *token, u32 member,

@@ -62,8 +62,8 @@ static inline u64 mp_blocks_stride(u64 block_size)
 int mp_blocks_init(struct mp_blocks *b, u64 start, u64 block_size, u32 nr, u32 threshold);
 void mp_blocks_destroy(struct mp_blocks *b);
 
-/* Issues the lowest free block to @member. 0 or -ENOSPC. */
-int mp_blocks_get(struct mp_blocks *b, u32 member, struct mempool_token *token);
+/* Issues the lowest free blocks to @member, at most @most; returns how many. */
+u32 mp_blocks_get(struct mp_blocks *b, u32 member, struct mempool_token *tokens, u32 most);
 
 /*
  * Looks @token up. 0 and its @index; -ERANGE; -ESTALE: returned since; -ENOENT:

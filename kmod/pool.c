@@ -122,11 +122,8 @@ int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 
 	if (IS_ERR(pool))
 		return PTR_ERR(pool);
 	*serial = handle->serial;
-	for (*done = 0; *done < nr; (*done)++) {
-		if (mp_blocks_get(&pool->blocks, handle->member, &tokens[*done]))
-			break;
-		handle->held++;
-	}
+	*done = mp_blocks_get(&pool->blocks, handle->member, tokens, nr);
+	handle->held += *done;
 	mutex_unlock(&pool->lock);
 	return *done ? 0 : -ENOSPC;
 }

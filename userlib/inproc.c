@@ -474,11 +474,10 @@ static int do_pool_get(struct inproc *in, void *arg)
 	struct mp_blocks *b;
 	int ret = begin_batch(in, batch, &b);
 
-	while (!ret && batch->done < batch->count) {
-		ret = mp_blocks_get(b, ME, &tokens[batch->done]);
-		batch->done += !ret;
-	}
-	return batch->done ? 0 : ret;
+	if (ret)
+		return ret;
+	batch->done = mp_blocks_get(b, ME, tokens, batch->count);
+	return batch->done ? 0 : -ENOSPC;
 }
 
 static u64 now_ns(void)

@@ -19,7 +19,7 @@ static struct mempool_token get(struct mp_blocks *b, u32 member)
 {
 	struct mempool_token token;
 
-	CHECK(!mp_blocks_get(b, member, &token));
+	CHECK(mp_blocks_get(b, member, &token, 1) == 1);
 	return token;
 }
 
@@ -52,8 +52,31 @@ TEST(blocks_are_issued_from_the_lowest_index_until_none_is_free)
 
 	for (i = 0; i < 3; i++)
 		CHECK(get(&b, A).index == i);
-	CHECK(mp_blocks_get(&b, A, &token) == -ENOSPC);
+	CHECK(mp_blocks_get(&b, A, &token, 1) == 0);
 	CHECK(b.gets == 3);
+	mp_blocks_destroy(&b);
+}
+
+/* Of 200 blocks every third is out: the others come, in order, up to the last. */
+TEST(blocks_come_in_batches_as_they_would_one_by_one)
+{
+	struct mp_blocks b = pool(200);
+	struct mempool_token tokens[200];
+	u32 i, want = 0, nr;
+
+	CHECK(mp_blocks_get(&b, A, tokens, 200) == 200);
+	for (i = 0; i < 200; i++)
+		if (i % 3)
+			mp_blocks_return(&b, i);
+	nr = mp_blocks_get(&b, B, tokens, 100);
+	CHECK(nr == 100);
+	nr += mp_blocks_get(&b, B, tokens + nr, 200);
+	CHECK(nr == 133 && b.gets == 333);
+	for (i = 0; i < nr; i++) {
+		want += want % 3 == 0;
+		CHECK(tokens[i].index == want && tokens[i].generation == 1);
+		CHECK(!find(&b, want++, 1, B));
+	}
 	mp_blocks_destroy(&b);
 }
 
