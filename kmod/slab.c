@@ -87,7 +87,8 @@ int mp_slab_take(struct mp_slab *slab, u32 most, struct mp_bunch *bunch)
 	bunch->word = word;
 	bunch->reused = reusable;
 	choose(bunch, slab->free[word], reusable ? min(most, reusable) : most);
-	slab->runs -= runs_of(slab, bunch);
+	if (!slab->bucket)
+		slab->runs -= runs_of(slab, bunch);
 	slab->free[word] &= ~bunch->bits;
 	if (!slab->free[word])
 		__clear_bit(word, slab->summary);
@@ -106,7 +107,8 @@ void mp_slab_publish(struct mp_slab *slab, const struct mp_bunch *bunch)
 
 static void put_back(struct mp_slab *slab, const struct mp_bunch *bunch)
 {
-	slab->runs += runs_of(slab, bunch);
+	if (!slab->bucket)
+		slab->runs += runs_of(slab, bunch);
 	slab->free[bunch->word] |= bunch->bits;
 	__set_bit(bunch->word, slab->summary);
 	slab->hint = min(slab->hint, bunch->word);
@@ -250,5 +252,6 @@ bool mp_slab_valid(const struct mp_slab *slab)
 		    (w < slab->hint && slab->free[w]))
 			return false;
 	return free + slab->issued == slab->nr && live == slab->live_count &&
-	       live <= slab->issued && runs == slab->runs && slab->fresh <= slab->nr;
+	       live <= slab->issued && slab->fresh <= slab->nr &&
+	       slab->runs == (slab->bucket ? 1 : runs);
 }

@@ -18,7 +18,8 @@
  * before fresh ones, and the free set is always in address order.
  *
  * Blocks change state in bunches: as many as one word of the bitmaps holds, in one
- * step for all of them.
+ * step for all of them. How scattered the free ones are is of interest in a block
+ * pool only: for a bucket's slab it is not counted.
  * No locks here: the caller serialises.
  */
 #ifndef MP_SLAB_H
@@ -36,7 +37,7 @@ struct mp_slab {
 	u32 nr;				/* blocks */
 	u32 issued;			/* reserved + live */
 	u32 fresh;			/* lowest index never handed out */
-	u32 runs;			/* maximal runs of free blocks, in index order */
+	u32 runs;			/* maximal runs of free blocks; a bucket's: 1 */
 	u32 hint;			/* no word of free[] below this has a bit set */
 	u32 live_count;
 	struct mp_bucket *bucket;	/* of a bucket's slab, else NULL */
