@@ -266,6 +266,17 @@ static struct mp_slab *usable(struct mp_bucket *bucket)
 	return partial;
 }
 
+/*
+ * Bytes of the next slab of a bucket that has no free block, @most being asked for:
+ * together they are likely to come back together.
+ */
+static u64 next_slab_bytes(const struct mp_bucket *bucket, u32 most)
+{
+	u64 asked = most > 1 ? most * min(bucket->stride, MP_SLAB_MAX_BYTES) : 0;
+
+	return max(asked, bucket->nr_blocks * bucket->stride / 2);
+}
+
 static void take_blocks(struct mp_buckets *b, struct mp_slab *slab, u32 most,
 			struct mp_ticket *ticket)
 {
@@ -295,7 +306,7 @@ int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, u32 most,
 	if (err)
 		return err;
 	if (bucket->nr_issued == bucket->nr_blocks) {
-		err = grow(b, bucket, bucket->nr_blocks * bucket->stride / 2, pages);
+		err = grow(b, bucket, next_slab_bytes(bucket, most), pages);
 		if (err) {
 			put_bucket(bucket);
 			return err;

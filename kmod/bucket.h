@@ -88,7 +88,8 @@ struct mp_ticket {
 
 /*
  * Reserves blocks for @size bytes each, at least one and at most @most: as many as
- * are next to each other in the order of taking.
+ * are next to each other in the order of taking. A slab that has to be made has room
+ * for @most of them, if that is not too large.
  * 0; -ENOSPC: the heap needs a free run of *@pages pages first; -EINVAL,
  * -EOVERFLOW as mp_round_to_bucket(); -ENOMEM.
  */

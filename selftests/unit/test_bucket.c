@@ -1024,7 +1024,7 @@ struct twins {
 	u32 nr;
 };
 
-/* As many as there are. */
+/* As many as there are: a batch makes larger slabs, and would differ from then on. */
 static void twins_take(struct twins *t)
 {
 	u64 size = random_size(), pages = 0;
@@ -1104,6 +1104,33 @@ TEST(bucket_batches_equal_one_by_one)
 		session_close(&t.batched);
 		session_close(&t.single);
 	}
+}
+
+/* Take @count blocks of 4096 in batches; how many slabs that made. */
+static u64 slabs_of_batch(struct session *s, u32 count)
+{
+	u64 before = s->counts->nr_slabs, pages;
+	struct mp_ticket ticket;
+	u32 nr = 0;
+
+	for (; nr < count; nr += ticket.bunch.nr) {
+		CHECK(!mp_buckets_take(&s->buckets, 4096, 0, count - nr, &ticket, &pages));
+		mp_buckets_publish(&s->buckets, &ticket, true);
+	}
+	return s->counts->nr_slabs - before;
+}
+
+TEST(bucket_a_batch_makes_one_slab_and_no_more_than_it_needs)
+{
+	struct session s;
+
+	session_open(&s, 1, &mp_default_tiers);
+	CHECK(!session_bind(&s, 1));
+	CHECK(slabs_of_batch(&s, 40) == 1);
+	CHECK(s.counts->footprint_bytes == 40 * 4096);
+	CHECK(slabs_of_batch(&s, 64) == 1);
+	CHECK(s.counts->footprint_bytes == 104 * 4096);
+	session_close(&s);
 }
 
 /* The checker is no use if it says yes to everything. */
