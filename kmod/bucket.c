@@ -122,24 +122,32 @@ static struct mp_bucket *named_bucket(struct mp_buckets *b, u64 size, u64 stride
 }
 
 /*
- * The bucket that serves a request, made if need be. 0, -EINVAL, -EOVERFLOW, -ENOMEM.
+ * The bucket that serves a request, made if need be: mostly the one that served the
+ * request before. 0, -EINVAL, -EOVERFLOW, -ENOMEM.
  */
 static int get_bucket(struct mp_buckets *b, u64 size, u32 flags, struct mp_bucket **bucket)
 {
+	struct mp_recent *recent = &b->recent;
 	u64 rounded, stride;
-	int err = bucket_key(b, size, flags, &rounded, &stride);
+	int err;
 
-	if (err)
-		return err;
-	*bucket = named_bucket(b, rounded, stride);
+	if (!recent->bucket || recent->size != size || recent->flags != flags) {
+		err = bucket_key(b, size, flags, &rounded, &stride);
+		if (err)
+			return err;
+		*recent = (struct mp_recent){ size, flags, named_bucket(b, rounded, stride) };
+	}
+	*bucket = recent->bucket;
 	return *bucket ? 0 : -ENOMEM;
 }
 
 /* A bucket without slabs is forgotten. */
-static void put_bucket(struct mp_bucket *bucket)
+static void put_bucket(struct mp_buckets *b, struct mp_bucket *bucket)
 {
 	if (bucket->nr_slabs)
 		return;
+	if (b->recent.bucket == bucket)
+		b->recent.bucket = NULL;
 	hlist_del(&bucket->hash);
 	mp_free(bucket);
 }
@@ -308,7 +316,7 @@ int mp_buckets_take(struct mp_buckets *b, u64 size, u32 flags, u32 most,
 	if (bucket->nr_issued == bucket->nr_blocks) {
 		err = grow(b, bucket, next_slab_bytes(bucket, most), pages);
 		if (err) {
-			put_bucket(bucket);
+			put_bucket(b, bucket);
 			return err;
 		}
 	}
@@ -391,7 +399,7 @@ void mp_buckets_abort(struct mp_buckets *b, const struct mp_ticket *ticket)
 
 	mp_slab_abort(slab, &ticket->bunch);
 	settle(b, slab, free, reusable);
-	put_bucket(bucket);
+	put_bucket(b, bucket);
 }
 
 static void count_given(struct mp_buckets *b, const struct mp_bucket *bucket, u32 nr, bool count)
@@ -435,7 +443,7 @@ static int give_run(struct mp_buckets *b, const u64 *offsets, u32 nr, bool count
 	if (*given) {
 		count_given(b, bucket, *given, count);
 		settle(b, slab, free, reusable);
-		put_bucket(bucket);
+		put_bucket(b, bucket);
 	}
 	return err;
 }
@@ -481,7 +489,7 @@ u64 mp_buckets_give_all(struct mp_buckets *b)
 				nr += give_slab(b, slab);
 			list_for_each_entry_safe(slab, next, &bucket->partial, list)
 				nr += give_slab(b, slab);
-			put_bucket(bucket);
+			put_bucket(b, bucket);
 		}
 	}
 	return nr;
@@ -510,7 +518,7 @@ int mp_buckets_prepare(struct mp_buckets *b, u64 size, u32 flags, u32 count, u32
 	} else if (!err) {
 		err = -EAGAIN;
 	}
-	put_bucket(bucket);
+	put_bucket(b, bucket);
 	return err;
 }
 
@@ -525,7 +533,7 @@ void mp_buckets_trim(struct mp_buckets *b)
 		hlist_for_each_entry_safe(bucket, tmp, &b->hash[i], hash) {
 			list_for_each_entry_safe(slab, next, &bucket->empty, list)
 				dissolve(b, slab);
-			put_bucket(bucket);
+			put_bucket(b, bucket);
 			mp_relax();
 		}
 	}
@@ -545,7 +553,7 @@ void mp_buckets_vacate(struct mp_buckets *b, u64 index)
 			continue;
 		bucket = slab->bucket;
 		dissolve(b, slab);
-		put_bucket(bucket);
+		put_bucket(b, bucket);
 	}
 }
 
@@ -578,6 +586,7 @@ void mp_buckets_destroy(struct mp_buckets *b)
 			mp_free(bucket);
 		}
 	}
+	b->recent.bucket = NULL;
 	memset(&b->counts, 0, sizeof(b->counts));
 }
 

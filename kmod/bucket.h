@@ -63,12 +63,20 @@ struct mp_bucket_counts {
 	u64 nr_slabs;
 };
 
+/* The latest request, and the bucket that serves it: NULL when it is gone. */
+struct mp_recent {
+	u64 size;
+	u32 flags;
+	struct mp_bucket *bucket;
+};
+
 struct mp_buckets {
 	struct mp_heap *heap;
 	struct mp_tiers tiers;
 	u32 max_cached;
 	u64 max_cached_bytes;
 	u64 prepared_bytes;		/* kept even above @max_cached_bytes, until a trim */
+	struct mp_recent recent;
 	struct mp_bucket_counts counts;
 	struct hlist_head hash[1 << MP_BUCKET_HASH_BITS];
 };

@@ -1133,6 +1133,26 @@ TEST(bucket_a_batch_makes_one_slab_and_no_more_than_it_needs)
 	session_close(&s);
 }
 
+/* The bucket that served the request before may be gone, or another's. */
+TEST(bucket_finds_the_right_bucket_after_any_other)
+{
+	struct session s;
+	struct mp_ticket a, b;
+
+	session_open(&s, 4, &mp_default_tiers);
+	s.buckets.max_cached = 0;
+	CHECK(!session_take(&s, 1000, 0, &a) && a.slab->bucket->stride == 1024);
+	CHECK(!session_take(&s, 1000, MP_TAKE_PAGE_ALIGNED, &b) && b.slab->bucket->stride == 4096);
+	mp_buckets_abort(&s.buckets, &b);
+	mp_buckets_abort(&s.buckets, &a);
+	CHECK(!s.counts->nr_slabs && !s.buckets.recent.bucket);
+	CHECK(!session_take(&s, 1000, MP_TAKE_PAGE_ALIGNED, &b) && b.slab->bucket->stride == 4096);
+	CHECK(!session_take(&s, 1000, 0, &a) && a.slab->bucket->stride == 1024);
+	CHECK(!session_take(&s, 3000, 0, &b) && b.slab->bucket->stride == 3072);
+	CHECK(mp_buckets_valid(&s.buckets));
+	session_close(&s);
+}
+
 /* The checker is no use if it says yes to everything. */
 #define SEES(change, back)				\
 	do {						\
