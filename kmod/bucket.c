@@ -542,9 +542,10 @@ void mp_buckets_trim(struct mp_buckets *b)
 
 void mp_buckets_vacate(struct mp_buckets *b, u64 index)
 {
+	const struct mp_slot *slot = mp_heap_slot(b->heap, index);
 	u64 page = index * MP_CHUNK_PAGES, end = page + MP_CHUNK_PAGES, next;
 
-	for (; page < end; page = next) {
+	for (; page < end && !mp_slot_wholly_free(slot); page = next) {
 		struct mp_slab *slab = mp_heap_slab(b->heap, page << MP_PAGE_SHIFT);
 		struct mp_bucket *bucket;
 

@@ -201,13 +201,13 @@ static u64 pages_here(u64 page, u64 left)
 	return min_t(u64, left, MP_CHUNK_PAGES - page % MP_CHUNK_PAGES);
 }
 
-/* Puts an idle slot where it belongs: wholly free ones in front. */
-static void place_idle(struct mp_heap *heap, struct mp_slot *slot)
+/* Lists an idle slot where it belongs: wholly free ones in front. */
+static void list_idle(struct mp_heap *heap, struct mp_slot *slot)
 {
 	if (mp_slot_wholly_free(slot))
-		list_move(&slot->idle, &heap->idle);
+		list_add(&slot->idle, &heap->idle);
 	else
-		list_move_tail(&slot->idle, &heap->idle);
+		list_add_tail(&slot->idle, &heap->idle);
 }
 
 /* The pages left (@take) or joined the free runs. */
@@ -221,8 +221,10 @@ static void count_pages(struct mp_heap *heap, u64 start, u64 pages, bool take)
 
 		n = pages_here(start, pages);
 		slot->free_pages += take ? -n : n;
-		if (!slot->busy && was_free != mp_slot_wholly_free(slot))
-			place_idle(heap, slot);
+		if (slot->busy || was_free == mp_slot_wholly_free(slot))
+			continue;
+		list_del(&slot->idle);
+		list_idle(heap, slot);
 	}
 }
 
@@ -310,7 +312,7 @@ void mp_heap_put_busy(struct mp_heap *heap, u64 start, u64 pages)
 
 		if (--slot->busy)
 			continue;
-		place_idle(heap, slot);
+		list_idle(heap, slot);
 		heap->nr_idle++;
 	}
 }
