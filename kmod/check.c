@@ -22,14 +22,19 @@ int mp_check_alloc(const struct mempool_alloc *alloc)
 	return mp_check_count(alloc->count);
 }
 
+static bool mp_claims_clear(const struct mempool_claims *claims)
+{
+	return !(claims->new_allocations | claims->reused_allocations | claims->releases |
+		 claims->bad_releases | claims->peak_bytes);
+}
+
 int mp_check_release(const struct mempool_release *release)
 {
 	const u32 known = MEMPOOL_RELEASE_CACHED | MEMPOOL_RELEASE_CLAIMS | MEMPOOL_RELEASE_ALL;
 
 	if ((release->flags & ~known) || release->reserved || release->claims.reserved)
 		return -EINVAL;
-	if (!(release->flags & MEMPOOL_RELEASE_CLAIMS) &&
-	    memchr_inv(&release->claims, 0, sizeof(release->claims)))
+	if (!(release->flags & MEMPOOL_RELEASE_CLAIMS) && !mp_claims_clear(&release->claims))
 		return -EINVAL;
 	if (release->flags & MEMPOOL_RELEASE_ALL)
 		return release->count ? -EINVAL : 0;
