@@ -61,10 +61,34 @@ struct mp_call {
 	};
 };
 
+/* ---- user memory ---- */
+
+/*
+ * What commands copy is mostly a few words: that it lies within an object of the
+ * kernel's, which copy_from_user() finds out anew each time, is known here.
+ * Both return how many bytes could not be copied.
+ */
+static unsigned long mp_copy_from(void *to, const void __user *from, unsigned long len)
+{
+	might_fault();
+	if (should_fail_usercopy() || !access_ok(from, len))
+		return len;
+	barrier_nospec();
+	return raw_copy_from_user(to, from, len);
+}
+
+static unsigned long mp_copy_to(void __user *to, const void *from, unsigned long len)
+{
+	might_fault();
+	if (should_fail_usercopy() || !access_ok(to, len))
+		return len;
+	return raw_copy_to_user(to, from, len);
+}
+
 /* Whole elements that could be copied in, up to the first that faults. */
 static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
 {
-	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
+	return nr - DIV_ROUND_UP(mp_copy_from(to, from, nr * size), size);
 }
 
 /* ---- session ---- */
@@ -275,7 +299,7 @@ static int mp_ioc_get(struct mp_call *call)
 	if (err)
 		return err;
 	batch->done = call->nr;
-	if (copy_to_user(u64_to_user_ptr(batch->tokens), tokens, call->nr * sizeof(*tokens)))
+	if (mp_copy_to(u64_to_user_ptr(batch->tokens), tokens, call->nr * sizeof(*tokens)))
 		return -EFAULT;
 	return 0;
 }
@@ -450,7 +474,9 @@ static int mp_copy_in(struct mp_call *call, const struct mp_command *command,
 		memset(&call->arg, 0, command->size);
 		return 0;
 	}
-	return copy_struct_from_user(&call->arg, command->size, user, _IOC_SIZE(cmd));
+	if (_IOC_SIZE(cmd) != command->size)
+		return copy_struct_from_user(&call->arg, command->size, user, _IOC_SIZE(cmd));
+	return mp_copy_from(&call->arg, user, command->size) ? -EFAULT : 0;
 }
 
 /* What the caller's structure has beyond ours reads as zero. */
@@ -462,9 +488,9 @@ static int mp_copy_out(const struct mp_call *call, const struct mp_command *comm
 
 	if (!(_IOC_DIR(cmd) & _IOC_READ))
 		return 0;
-	if (copy_to_user(user, &call->arg, size) || (rest && clear_user(user + size, rest)))
+	if (mp_copy_to(user, &call->arg, size))
 		return -EFAULT;
-	return 0;
+	return rest && clear_user(user + size, rest) ? -EFAULT : 0;
 }
 
 /**
