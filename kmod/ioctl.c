@@ -388,6 +388,7 @@ static int mp_ioc_pool_stats(struct mp_call *call)
  * @cmd: as this version defines it
  * @size: of its structure now
  * @min_size: of its first version
+ * @answer: where the 8 bytes are that it changes; 0: it may change any
  * @changes_state: needs a file opened for writing
  * @partial: the structure is copied out also when it fails
  * @execute: 0 or a negative errno
@@ -398,6 +399,7 @@ struct mp_command {
 	unsigned int cmd;
 	unsigned int size;
 	unsigned int min_size;
+	unsigned int answer;
 	bool changes_state;
 	bool partial;
 	int (*execute)(struct mp_call *call);
@@ -419,8 +421,10 @@ static const struct mp_command mp_commands[] = {
 	MP_COMMAND(INFO, mempool_info, tiers, mp_ioc_info),
 	MP_COMMAND(CONFIGURE, mempool_configure, tiers, mp_ioc_configure, MP_W),
 	MP_COMMAND(ALLOC, mempool_alloc, reserved, mp_ioc_alloc, MP_W,
+		   .answer = offsetof(struct mempool_alloc, done),
 		   .finish = mp_ioc_alloc_finish),
-	MP_COMMAND(RELEASE, mempool_release, claims, mp_ioc_release, MP_W, .partial = true),
+	MP_COMMAND(RELEASE, mempool_release, claims, mp_ioc_release, MP_W, .partial = true,
+		   .answer = offsetof(struct mempool_release, done)),
 	MP_COMMAND(PREALLOCATE, mempool_preallocate, reserved, mp_ioc_preallocate, MP_W,
 		   .partial = true),
 	MP_COMMAND(TRIM, mempool_trim, released_bytes, mp_ioc_trim, MP_W),
@@ -479,18 +483,32 @@ static int mp_copy_in(struct mp_call *call, const struct mp_command *command,
 	return mp_copy_from(&call->arg, user, command->size) ? -EFAULT : 0;
 }
 
+static int mp_put_answer(const struct mp_call *call, const struct mp_command *command,
+			 void __user *user)
+{
+	const u64 *answer = (const void *)&call->arg + command->answer;
+
+	return should_fail_usercopy() ? -EFAULT :
+	       put_user(*answer, (u64 __user *)(user + command->answer));
+}
+
 /* What the caller's structure has beyond ours reads as zero. */
 static int mp_copy_out(const struct mp_call *call, const struct mp_command *command,
 		       unsigned int cmd, void __user *user)
 {
 	unsigned int size = min(_IOC_SIZE(cmd), command->size);
 	unsigned int rest = _IOC_SIZE(cmd) - size;
+	int err;
 
 	if (!(_IOC_DIR(cmd) & _IOC_READ))
 		return 0;
-	if (mp_copy_to(user, &call->arg, size))
-		return -EFAULT;
-	return rest && clear_user(user + size, rest) ? -EFAULT : 0;
+	if (command->answer)
+		err = mp_put_answer(call, command, user);
+	else
+		err = mp_copy_to(user, &call->arg, size) ? -EFAULT : 0;
+	if (!err && rest && clear_user(user + size, rest))
+		err = -EFAULT;
+	return err;
 }
 
 /**
