@@ -29,6 +29,18 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 #endif
 
 /*
+ * A variable on the stack that is written before it is read: Debian's kernels have
+ * the compiler zero all others.
+ */
+#ifndef __uninitialized
+#if __has_attribute(__uninitialized__)
+#define __uninitialized __attribute__((__uninitialized__))
+#else
+#define __uninitialized
+#endif
+#endif
+
+/*
  * A place for a mapping of the offset space, aligned so that chunks can be
  * mapped 2 MiB at a time. Without transparent huge pages (PREEMPT_RT)
  * thp_get_unmapped_area is the macro NULL: any place will do.

@@ -15,6 +15,7 @@
 #include <linux/uaccess.h>
 
 #include "check.h"
+#include "compat.h"
 #include "ioctl.h"
 #include "pool.h"
 #include "session.h"
@@ -191,7 +192,7 @@ static int mp_release_offsets(struct mp_session *s, struct mempool_release *rele
 {
 	const u64 __user *user = u64_to_user_ptr(release->offsets);
 	bool count = !(release->flags & MEMPOOL_RELEASE_CACHED);
-	u64 offsets[MP_SUB_BATCH];
+	u64 offsets[MP_SUB_BATCH] __uninitialized;
 	u32 nr;
 	int err = 0;
 
@@ -333,7 +334,7 @@ static int mp_for_tokens(struct mp_call *call, mp_tokens_fn *fn)
 {
 	struct mempool_pool_batch *batch = &call->arg.batch;
 	const struct mempool_token __user *user = u64_to_user_ptr(batch->tokens);
-	struct mempool_token tokens[MP_SUB_BATCH];
+	struct mempool_token tokens[MP_SUB_BATCH] __uninitialized;
 	u32 nr;
 	int err;
 
@@ -525,7 +526,7 @@ long mp_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	const struct mp_command *command = mp_find_command(cmd);
 	void __user *user = (void __user *)arg;
 	int err, copy_err = 0;
-	struct mp_call call;
+	struct mp_call call __uninitialized;
 
 	if (!command)
 		return -ENOTTY;
