@@ -62,34 +62,10 @@ struct mp_call {
 	};
 };
 
-/* ---- user memory ---- */
-
-/*
- * What commands copy is mostly a few words: that it lies within an object of the
- * kernel's, which copy_from_user() finds out anew each time, is known here.
- * Both return how many bytes could not be copied.
- */
-static unsigned long mp_copy_from(void *to, const void __user *from, unsigned long len)
-{
-	might_fault();
-	if (should_fail_usercopy() || !access_ok(from, len))
-		return len;
-	barrier_nospec();
-	return raw_copy_from_user(to, from, len);
-}
-
-static unsigned long mp_copy_to(void __user *to, const void *from, unsigned long len)
-{
-	might_fault();
-	if (should_fail_usercopy() || !access_ok(to, len))
-		return len;
-	return raw_copy_to_user(to, from, len);
-}
-
 /* Whole elements that could be copied in, up to the first that faults. */
 static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
 {
-	return nr - DIV_ROUND_UP(mp_copy_from(to, from, nr * size), size);
+	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
 }
 
 /* ---- session ---- */
@@ -300,7 +276,7 @@ static int mp_ioc_get(struct mp_call *call)
 	if (err)
 		return err;
 	batch->done = call->nr;
-	if (mp_copy_to(u64_to_user_ptr(batch->tokens), tokens, call->nr * sizeof(*tokens)))
+	if (copy_to_user(u64_to_user_ptr(batch->tokens), tokens, call->nr * sizeof(*tokens)))
 		return -EFAULT;
 	return 0;
 }
@@ -481,7 +457,7 @@ static int mp_copy_in(struct mp_call *call, const struct mp_command *command,
 	}
 	if (_IOC_SIZE(cmd) != command->size)
 		return copy_struct_from_user(&call->arg, command->size, user, _IOC_SIZE(cmd));
-	return mp_copy_from(&call->arg, user, command->size) ? -EFAULT : 0;
+	return copy_from_user(&call->arg, user, command->size) ? -EFAULT : 0;
 }
 
 static int mp_put_answer(const struct mp_call *call, const struct mp_command *command,
@@ -506,7 +482,7 @@ static int mp_copy_out(const struct mp_call *call, const struct mp_command *comm
 	if (command->answer)
 		err = mp_put_answer(call, command, user);
 	else
-		err = mp_copy_to(user, &call->arg, size) ? -EFAULT : 0;
+		err = copy_to_user(user, &call->arg, size) ? -EFAULT : 0;
 	if (!err && rest && clear_user(user + size, rest))
 		err = -EFAULT;
 	return err;
