@@ -508,6 +508,26 @@ TEST_F(mapped_session, as_many_pools_as_max_handles_can_be_open)
 	EXPECT_EQ(-EMFILE, create(64, 1));
 }
 
+TEST_F(mapped_session, a_named_pool_beyond_max_handles_is_refused_and_gone)
+{
+	struct mempool_pool_open open;
+	struct mp_session other;
+	int i, ret = 0;
+
+	ASSERT_EQ(0, mp_session_open(&other));
+	ASSERT_EQ(0, _test_pool_create(other.fd, "others", 64, 1, 0600, 0, &self->pool));
+	for (i = 0; i < MEMPOOL_MAX_HANDLES && !ret; i++)
+		ret = create(64, 1);
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(-EMFILE, _test_pool_create(self->fd, "own", 64, 1, 0600, 0, &self->pool));
+	EXPECT_EQ(-ENOENT, _test_pool_open(other.fd, "own", &open));
+	EXPECT_EQ(-EMFILE, _test_pool_open(self->fd, "others", &open));
+	/* It was not left half joined: with a handle free it can be. */
+	ASSERT_EQ(0, _test_pool_close(self->fd, 0));
+	EXPECT_EQ(0, _test_pool_open(self->fd, "others", &open));
+	mp_session_close(&other);
+}
+
 TEST_F(mapped_session, a_handle_can_be_had_again_after_a_close)
 {
 	int i;

@@ -304,6 +304,65 @@ TEST_F(withheld_page, a_pool_closed_before_its_blocks_are_told_stays_closed)
 					    *(struct mempool_token *)self->page));
 }
 
+/* The page goes for good: what waits for it faults. */
+static int take_page_away(int uffd, unsigned char *page)
+{
+	struct uffdio_range range = { mp_ptr(page), 4096 };
+
+	return munmap(page, 4096) || ioctl(uffd, UFFDIO_WAKE, &range) ? -errno : 0;
+}
+
+/* Tokens that cannot be told after all: the blocks are free again, and no others. */
+TEST_F(withheld_page, blocks_that_cannot_be_told_go_back)
+{
+	struct mempool_pool_batch arg = {
+		.tokens = mp_ptr(self->page), .count = 4,
+	};
+	struct mempool_token first = { 0 }, t;
+	struct mempool_pool_create pool;
+	struct mempool_pool_stats st;
+	struct call c;
+
+	ASSERT_EQ(0, _test_pool_create(self->s.fd, NULL, 4096, 8, 0, 0, &pool));
+	arg.pool = pool.pool;
+	ASSERT_EQ(0, begin_call(&c, self->s.fd, MEMPOOL_IOC_POOL_GET, &arg));
+	await_fault(self->uffd);
+	/* One of the four is returned by guessing, and is somebody's again. */
+	ASSERT_EQ(0, _test_pool_return(self->s.fd, pool.pool, first));
+	ASSERT_EQ(0, _test_pool_get(self->s.fd, pool.pool, &t));
+	ASSERT_EQ(first.index, t.index);
+	ASSERT_EQ(0, take_page_away(self->uffd, self->page));
+	EXPECT_EQ(-EFAULT, end_call(&c));
+	ASSERT_EQ(0, _test_pool_stats(self->s.fd, pool.pool, &st));
+	EXPECT_EQ(1, st.held);
+	EXPECT_EQ(1, st.issued);
+	EXPECT_EQ(0, _test_pool_return(self->s.fd, pool.pool, t));
+}
+
+TEST_F(withheld_page, blocks_of_a_closed_pool_cannot_go_back)
+{
+	struct mempool_pool_batch arg = {
+		.tokens = mp_ptr(self->page), .count = 4,
+	};
+	struct mempool_pool_create pool, second;
+	struct mempool_pool_stats st;
+	struct call c;
+
+	ASSERT_EQ(0, _test_pool_create(self->s.fd, NULL, 4096, 8, 0, 0, &pool));
+	arg.pool = pool.pool;
+	ASSERT_EQ(0, begin_call(&c, self->s.fd, MEMPOOL_IOC_POOL_GET, &arg));
+	await_fault(self->uffd);
+	ASSERT_EQ(0, _test_pool_close(self->s.fd, pool.pool));
+	/* Another pool has the handle now. */
+	ASSERT_EQ(0, _test_pool_create(self->s.fd, NULL, 4096, 8, 0, 0, &second));
+	ASSERT_EQ(pool.pool, second.pool);
+	ASSERT_EQ(0, take_page_away(self->uffd, self->page));
+	EXPECT_EQ(-EFAULT, end_call(&c));
+	ASSERT_EQ(0, _test_pool_stats(self->s.fd, second.pool, &st));
+	EXPECT_EQ(0, st.issued);
+	EXPECT_EQ(8, st.free);
+}
+
 /* From now on the page can be read and not written; or written again. */
 static int withhold_writes(int uffd, unsigned char *page, bool on)
 {
@@ -373,6 +432,27 @@ TEST_F(read_only_page, a_pool_not_yet_told_is_not_there)
 	EXPECT_EQ(0, end_call(&c));
 	EXPECT_EQ(0, _test_pool_open(other.fd, "early", &open));
 	mp_session_close(&other);
+}
+
+/* Closed by guessing before it was told: it does not come back to life. */
+TEST_F(read_only_page, a_pool_closed_before_it_was_told_stays_closed)
+{
+	struct mempool_pool_create *arg = (void *)self->page;
+	struct mempool_pool_open open;
+	struct call c;
+
+	*arg = (struct mempool_pool_create){
+		.block_size = 4096, .nr_blocks = 8, .mode = 0666, .name = "early",
+		.flags = MEMPOOL_POOL_KEEP,
+	};
+	ASSERT_EQ(0, withhold_writes(self->uffd, self->page, true));
+	ASSERT_EQ(0, begin_call(&c, self->s.fd, MEMPOOL_IOC_POOL_CREATE, arg));
+	await_fault(self->uffd);
+	ASSERT_EQ(0, _test_pool_close(self->s.fd, 0));
+	ASSERT_EQ(0, withhold_writes(self->uffd, self->page, false));
+	EXPECT_EQ(0, end_call(&c));
+	EXPECT_EQ(-ENOENT, _test_pool_open(self->s.fd, "early", &open));
+	EXPECT_EQ(0, mp_sysfs_wait("chunks_owned", 0));
 }
 
 /* The handle closed by guess and taken by another pool meanwhile. */
