@@ -348,9 +348,18 @@ struct mp_session {
 	struct mempool_info info;
 };
 
+/* Commands that this process has made, for who wants to tell. */
+static unsigned long mp_commands;
+
+static inline int mp_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	__atomic_fetch_add(&mp_commands, 1, __ATOMIC_RELAXED);
+	return ioctl(fd, cmd, arg) ? -errno : 0;
+}
+
 static inline int mp_info(int fd, struct mempool_info *info)
 {
-	return ioctl(fd, MEMPOOL_IOC_INFO, info) ? -errno : 0;
+	return mp_ioctl(fd, MEMPOOL_IOC_INFO, info);
 }
 
 static inline int mp_map(struct mp_session *s, int prot)
@@ -399,11 +408,6 @@ static inline void mp_session_close(struct mp_session *s)
 }
 
 /* ---- the commands -------------------------------------------------------- */
-
-static inline int mp_ioctl(int fd, unsigned long cmd, void *arg)
-{
-	return ioctl(fd, cmd, arg) ? -errno : 0;
-}
 
 /* 0 or -errno; the number of blocks had is in *@done if not NULL. */
 static inline int _test_ioctl_alloc(int fd, __u64 size, __u32 count,

@@ -14,6 +14,8 @@
  * must put up with ENOMEM, and all else is still exact. Some steps send bytes
  * that make no sense. What a sequence leaves behind is checked at its end.
  */
+#include <stdatomic.h>
+
 #include "model.h"
 
 #define SHORT_SEEDS	6
@@ -82,6 +84,7 @@ static void do_close(struct model *m, struct m_session *s)
 	for (i = 0; i < HANDLES; i++)
 		if (s->handle[i])
 			m_leave(m, s, i);
+	m->handed_over += s->tenure;
 	s->open = false;
 	mp_session_close(&s->s);
 }
@@ -148,6 +151,8 @@ static void take_block(struct model *m, struct m_session *s,
 	__u64 align = flags & MEMPOOL_ALLOC_PAGE_ALIGNED ? 4096 : MEMPOOL_BLOCK_ALIGN;
 	struct m_block *mine = &s->block[s->nr_blocks];
 
+	if (b->tenure > s->tenure)
+		s->tenure = b->tenure;
 	mine->offset = b->offset;
 	mine->size = m_round(s, size);
 	mine->stride = m_align(mine->size, align);
@@ -400,6 +405,8 @@ static void do_create(struct model *m, struct m_session *s)
 	AGREE_EQ(m, at, arg.pool);
 	AGREE_EQ(m, p->stride, arg.stride);
 	AGREE(m, !m_overlaps(s, arg.offset, p->nr * p->stride));
+	if (named)
+		m->handed_over += m_align(p->nr * p->stride, MP_CHUNK) / MP_CHUNK;
 	strcpy(p->name, arg.name);
 	p->used = true;
 	s->handle[at] = p;
@@ -710,6 +717,18 @@ static void end_sequence(struct model *m)
 	close(i);
 }
 
+/* Of all sequences that came to their end. */
+static struct totals {
+	atomic_ulong commands, handed_over;
+} *totals;
+
+static void tell_totals(__u64 since_ms)
+{
+	ksft_print_msg("%lu commands, %lu chunks came to an owner, %llu ms\n",
+		       totals->commands, totals->handed_over,
+		       (unsigned long long)(mp_now_ms() - since_ms));
+}
+
 static int play(void *arg)
 {
 	static struct model m;
@@ -727,6 +746,8 @@ static int play(void *arg)
 	}
 	m.step = q->steps;
 	end_sequence(&m);
+	atomic_fetch_add(&totals->commands, mp_commands);
+	atomic_fetch_add(&totals->handed_over, m.handed_over);
 	return 0;
 }
 
@@ -833,6 +854,7 @@ static int test_crowd(__u64 seed, unsigned int steps)
 
 static int short_run(void)
 {
+	__u64 begin = mp_now_ms();
 	unsigned int i;
 
 	ksft_print_header();
@@ -843,12 +865,14 @@ static int short_run(void)
 	for (i = 100; i < 102; i++)
 		ksft_test_result(!mp_require(PARAMS) && !test_crowd(i, mp_rounds(SHORT_STEPS)),
 				 "three at once, seeds from %u\n", i);
+	tell_totals(begin);
 	ksft_finished();
 }
 
 static int soak(unsigned int seconds)
 {
-	__u64 end = mp_now_ms() + seconds * 1000ull, seed = time(NULL), steps = 0;
+	__u64 begin = mp_now_ms(), end = begin + seconds * 1000ull;
+	__u64 seed = time(NULL), steps = 0;
 	int bad = 0;
 
 	ksft_print_header();
@@ -861,6 +885,7 @@ static int soak(unsigned int seconds)
 		steps += (1 + CROWD) * SHORT_STEPS;
 	}
 	printf("# %llu steps\n", (unsigned long long)steps);
+	tell_totals(begin);
 	ksft_test_result(!bad, "soak of %u s\n", seconds);
 	ksft_finished();
 }
@@ -894,6 +919,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: fuzz [--seed N --steps K | --seconds S]\n");
 		return KSFT_FAIL;
 	}
+	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (totals == MAP_FAILED)
+		return KSFT_FAIL;
 	if (seconds)
 		return soak(seconds);
 	return seed ? replay(seed, steps) : short_run();

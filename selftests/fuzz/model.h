@@ -30,6 +30,7 @@ struct m_session {
 	struct m_block block[BLOCKS];
 	int nr_blocks;
 	__u64 allocations, releases, bad, bytes, peak;
+	__u64 tenure;			/* the highest: chunks that came to it */
 	struct m_pool *handle[HANDLES];
 	__u64 at[HANDLES];		/* where that pool lies */
 };
@@ -51,6 +52,7 @@ struct model {
 	const char *prefix;	/* of pools' names */
 	bool alone;		/* nobody else uses the device */
 	unsigned long step;
+	unsigned long handed_over;	/* chunks that came to a session or a named pool */
 };
 
 /* A disagreement ends the process; the caller counts on the status. */
