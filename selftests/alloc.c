@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// also: 32-bit
+// also: 32-bit, with checkers
 /*
  * ALLOC within one session: sizes and counts, and what a block is. Buckets and
  * statistics: bucket_semantics.c; memory that runs out: limits.c, reclaim.c.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// also: 32-bit
+// also: 32-bit, with checkers
 /*
  * What holds for every command: its number, the size of its structure, pointers
  * that lead nowhere, fields and flags that must be zero, files opened read-only.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// also: 32-bit
+// also: 32-bit, with checkers
 /*
  * Arrays of a batch that are not there, from any point on: what was done is
  * reported, what was not is undone.

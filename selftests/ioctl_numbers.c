@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-// also: 32-bit
+// also: 32-bit, with checkers
 /* Numbers that are no command, and what commands leave in the caller's memory. */
 #include "mp_proc.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* libmempool: no fault on first touch, and mappings that fit the process. */
-// also: 32-bit
+// also: 32-bit, with checkers
 #include "mp_userlib.h"
 
 FIXTURE(mapped) {
