@@ -11,6 +11,7 @@
  */
 #include "attack.h"
 
+#define CHUNKS		4		/* of reserve=8M */
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define MOST_POINTS	20000
 
@@ -71,6 +72,7 @@ struct state {
 	struct mempool_token tokens[4];
 	struct mempool_pool_create pool;
 	struct mempool_pool_open open;
+	int pipe[CHUNKS][2];
 	void *map;
 };
 
@@ -126,6 +128,25 @@ static int prepare_held(struct state *st)
 				       st->tokens, 4, NULL, NULL);
 }
 
+/* A page of every chunk is in a pipe, and the chunk given back. */
+static int prepare_pinned(struct state *st)
+{
+	struct iovec iov = { .iov_len = 4096 };
+	int i, ret = _test_configure_granularity(st->s.fd, MP_CHUNK);
+	long long offset;
+
+	for (i = 0; i < CHUNKS && !ret; i++) {
+		offset = _test_alloc_one(st->s.fd, MP_CHUNK);
+		if (offset < 0)
+			return offset;
+		iov.iov_base = st->s.base + offset;
+		if (pipe(st->pipe[i]) || vmsplice(st->pipe[i][1], &iov, 1, 0) != 4096)
+			return -errno;
+		ret = mp_give_all(&st->s);
+	}
+	return ret;
+}
+
 static int call_open(struct state *st)
 {
 	int fd = open(MP_DEV, O_RDWR);
@@ -167,6 +188,13 @@ static int call_alloc_large(struct state *st)
 	return _test_ioctl_alloc(st->s.fd, 3 * MP_CHUNK, 1, 0, st->blocks, NULL);
 }
 
+static int call_alloc_replacing(struct state *st)
+{
+	long long offset = _test_alloc_one(st->s.fd, MP_CHUNK);
+
+	return offset < 0 ? offset : 0;
+}
+
 static int call_release(struct state *st)
 {
 	return _test_ioctl_release(st->s.fd, st->offsets, 8, 0, NULL);
@@ -199,6 +227,12 @@ static int call_stats(struct state *st)
 static int call_create_private(struct state *st)
 {
 	return _test_pool_create(st->s.fd, NULL, 4096, 600, 0, 0, &st->pool);
+}
+
+/* Its tables fit into a page, so that no second attempt is made. */
+static int call_create_small(struct state *st)
+{
+	return _test_pool_create(st->s.fd, NULL, 4096, 8, 0, 0, &st->pool);
 }
 
 static int call_create_named(struct state *st)
@@ -262,15 +296,20 @@ FIXTURE(call) {
 	struct state st;
 };
 
-/* @undone: when it fails, the session has what it had before. */
+/*
+ * @undone: when it fails, the session has what it had before.
+ * @params: of the module, more than the reserve
+ */
 FIXTURE_VARIANT(call) {
 	state_fn prepare, call;
 	bool undone;
+	const char *params;
 };
 
-#define CALL(_name, _prepare, _undone)					\
+#define CALL(_name, _prepare, _undone, ...)				\
 	FIXTURE_VARIANT_ADD(call, _name) {				\
 		.prepare = _prepare, .call = call_##_name, .undone = _undone, \
+		.params = "reserve=8M" __VA_ARGS__,			\
 	}
 
 CALL(open, prepare_nothing, true);
@@ -280,12 +319,14 @@ CALL(info, prepare_nothing, true);
 CALL(configure, prepare_nothing, true);
 CALL(alloc, prepare_nothing, true);
 CALL(alloc_large, prepare_idle, true);
+CALL(alloc_replacing, prepare_pinned, true, " spare=1");
 CALL(release, prepare_blocks, false);
 CALL(release_all, prepare_blocks, false);
 CALL(preallocate, prepare_nothing, true);
 CALL(trim, prepare_idle, true);
 CALL(stats, prepare_blocks, true);
 CALL(create_private, prepare_nothing, true);
+CALL(create_small, prepare_nothing, true);
 CALL(create_named, prepare_nothing, true);
 CALL(pool_open, prepare_others_pool, true);
 CALL(pool_close, prepare_held, true);
@@ -299,8 +340,9 @@ CALL(pool_stats, prepare_held, true);
 
 FIXTURE_SETUP(call)
 {
-	ASSERT_EQ(0, mp_require("reserve=8M"));
+	ASSERT_EQ(0, mp_require(variant->params));
 	ASSERT_EQ(0, arm_kernel());
+	memset(self->st.pipe, -1, sizeof(self->st.pipe));
 	fail_fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fail_fd);
 }
@@ -309,6 +351,18 @@ FIXTURE_TEARDOWN(call)
 {
 	close(fail_fd);
 	EXPECT_TRUE(mp_settled());
+}
+
+static void empty_pipes(struct state *st)
+{
+	int i;
+
+	for (i = 0; i < CHUNKS; i++) {
+		close(st->pipe[i][0]);
+		close(st->pipe[i][1]);
+		st->pipe[i][0] = -1;
+		st->pipe[i][1] = -1;
+	}
 }
 
 static bool same_holdings(const struct mempool_session_stats *a,
@@ -348,6 +402,7 @@ TEST_F(call, leaves_nothing_behind_wherever_it_fails)
 			ASSERT_TRUE(ret == -ENOMEM || ret == -EFAULT || ret == -ENFILE);
 		if (st->map != MAP_FAILED)
 			munmap(st->map, MP_CHUNK);
+		empty_pipes(st);
 		mp_session_close(&st->s);
 		mp_session_close(&st->other);
 		ASSERT_TRUE(mp_settled());
@@ -458,6 +513,146 @@ TEST_F(load, leaves_nothing_behind_wherever_it_fails)
 	EXPECT_LT(0, failed);
 	ksft_print_msg("points %u to %u (%u at first) in steps of %u: %u loads, %u failed\n",
 		       begin, n - stride, end, stride, loads, failed);
+}
+
+/* ---- memory that ends ---------------------------------------------------------------- */
+
+/*
+ * Each sweep above fails one attempt, after which another kind is tried. From here on
+ * all fail for this process once it has had @pages, of which a chunk in one piece would
+ * need 512: it is given single ones, until there are no more.
+ */
+static int fail_self = -1;	/* whether this process is one of those that fail */
+
+static int arm_pages(unsigned int pages)
+{
+	char path[128], space[16];
+	const char * const set[][2] = {
+		{ "task-filter", "Y" }, { "interval", "1" }, { "times", "-1" },
+		{ "probability", "100" }, { "space", space },
+	};
+	unsigned int i;
+	int ret = 0;
+
+	snprintf(space, sizeof(space), "%u", pages);
+	for (i = 0; i < sizeof(set) / sizeof(set[0]) && !ret; i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/fail_page_alloc/%s", set[i][0]);
+		ret = mp_write_file(path, set[i][1]);
+	}
+	if (!ret && fail_self < 0)
+		fail_self = open("/proc/self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	return ret ?: fail_self < 0 ? -errno : 0;
+}
+
+/*
+ * The result of one system call that is short of memory. Nothing else may need any
+ * meanwhile: a page fault would be tried again for ever.
+ */
+#define WHILE_MEMORY_ENDS(call)						\
+	({								\
+		long __ret;						\
+									\
+		if (pwrite(fail_self, "1", 1, 0) != 1)			\
+			abort();					\
+		__ret = (call) < 0 ? -errno : 0;			\
+		if (pwrite(fail_self, "0", 1, 0) != 1)			\
+			abort();					\
+		__ret;							\
+	})
+
+#define WORTH	400	/* pages that a test gets before memory ends */
+
+TEST(a_pinned_chunk_whose_replacement_cannot_be_had_stays_pinned)
+{
+	const int rounds = 50;		/* times WORTH: 80 MB */
+	struct state st = { 0 };
+	struct mempool_alloc arg;
+	long long free_kb;
+	int i;
+
+	ASSERT_EQ(0, mp_require("reserve=8M spare=1"));
+	ASSERT_EQ(0, arm_kernel());
+	ASSERT_EQ(0, mp_session_open(&st.s));
+	ASSERT_EQ(0, prepare_pinned(&st));
+	free_kb = mp_proc_number("/proc/meminfo", "MemFree:");
+	for (i = 0; i < rounds; i++) {
+		ASSERT_EQ(0, arm_pages(WORTH));
+		arg = (struct mempool_alloc){
+			.size = MP_CHUNK, .count = 1, .blocks = mp_ptr(st.blocks),
+		};
+		ASSERT_EQ(-ENOMEM, WHILE_MEMORY_ENDS(ioctl(st.s.fd, MEMPOOL_IOC_ALLOC, &arg)));
+	}
+	free_kb -= mp_proc_number("/proc/meminfo", "MemFree:");
+	EXPECT_LT(free_kb, rounds * WORTH * 4 / 2);
+	EXPECT_EQ(CHUNKS, mp_sysfs("chunks_pinned"));
+	EXPECT_EQ(0, mp_sysfs("chunks_replaced"));
+	/* With memory it is replaced. */
+	EXPECT_LE(0, _test_alloc_one(st.s.fd, MP_CHUNK));
+	EXPECT_EQ(1, mp_sysfs("chunks_replaced"));
+	empty_pipes(&st);
+	mp_session_close(&st.s);
+	EXPECT_TRUE(mp_settled());
+}
+
+/* Did the module say @word since the last look at the log? */
+static bool logged(int log, const char *word)
+{
+	char line[2048];
+	bool found = false;
+	ssize_t n;
+
+	while ((n = read(log, line, sizeof(line) - 1)) > 0) {
+		line[n] = '\0';
+		found |= strstr(line, "mempool") && strstr(line, word);
+	}
+	return found;
+}
+
+/* Pages that loading takes before the module has begun with its own. */
+static unsigned int pages_of_a_load(int ko)
+{
+	const unsigned int many = 1 << 20;
+	char left[32];
+
+	if (arm_pages(many) ||
+	    WHILE_MEMORY_ENDS(syscall(SYS_finit_module, ko, "reserve=none", 0)) != -EINVAL ||
+	    mp_read_file("/sys/kernel/debug/fail_page_alloc/space", left, sizeof(left)) < 0)
+		return 0;
+	return many - strtoul(left, NULL, 0);
+}
+
+TEST(a_reserve_that_cannot_be_filled_is_given_back)
+{
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int i, ko = open(mp_ko(), O_RDONLY | O_CLOEXEC);
+	unsigned int before, ended = 0;
+
+	ASSERT_LE(0, log);
+	ASSERT_LE(0, ko);
+	if (mp_loaded())
+		ASSERT_EQ(0, mp_unload());
+	ASSERT_EQ(0, arm_kernel());
+	/* Twice: the first one fills the kernel's caches. */
+	pages_of_a_load(ko);
+	before = pages_of_a_load(ko);
+	ASSERT_LT(0, before);
+	logged(log, "");
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, arm_pages(before + WORTH - 100 * i));
+		ASSERT_EQ(-ENOMEM, WHILE_MEMORY_ENDS(syscall(SYS_finit_module, ko,
+							     "reserve=8M", 0)));
+		ASSERT_FALSE(mp_loaded());
+		ended += logged(log, "memory ended after 0 of 8 MiB");
+	}
+	/* Loading takes a few more or less each time. */
+	EXPECT_LT(0, ended);
+	ksft_print_msg("%u pages before the module's own, ended there %u times\n", before,
+		       ended);
+	close(log);
+	close(ko);
+	ASSERT_EQ(0, mp_load("reserve=8M"));
+	EXPECT_EQ(CHUNKS, mp_sysfs("chunks_free"));
+	EXPECT_EQ(0, mp_unload());
 }
 
 TEST_HARNESS_MAIN
