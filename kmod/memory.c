@@ -330,7 +330,7 @@ static void mp_session_zero_taken(struct mp_session *s, const struct mp_taken *t
  * @done: receives how many were had
  *
  * The blocks are nobody's until mp_session_publish(), or mp_session_abort(): one
- * of them is to be called in any case.
+ * of them is to be called if there are any.
  *
  * Context: sleeps.
  * Return: 0 when *@done > 0; else -ENOMEM, -EDQUOT, -EINVAL, -EOVERFLOW, -EINTR.
@@ -386,8 +386,6 @@ void mp_session_abort(struct mp_session *s, struct mp_taken *taken)
 {
 	LIST_HEAD(chunks);
 
-	if (!taken->nr)
-		return;
 	mutex_lock(&s->lock);
 	/* The last first: then fresh blocks are fresh again. */
 	while (taken->nr--)
