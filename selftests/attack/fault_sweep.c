@@ -67,9 +67,9 @@ static unsigned int disarm(void)
 
 struct state {
 	struct mp_session s, other;
-	struct mempool_block blocks[8];
+	struct mempool_block blocks[12];
 	__u64 offsets[8];
-	struct mempool_token tokens[4];
+	struct mempool_token tokens[12];
 	struct mempool_pool_create pool;
 	struct mempool_pool_open open;
 	int pipe[CHUNKS][2];
@@ -102,6 +102,11 @@ static int prepare_idle(struct state *st)
 static int prepare_pool(struct state *st)
 {
 	return _test_pool_create(st->s.fd, "swept", 4096, 8, 0666, 0, &st->pool);
+}
+
+static int prepare_larger_pool(struct state *st)
+{
+	return _test_pool_create(st->s.fd, "swept", 4096, 16, 0666, 0, &st->pool);
 }
 
 /* The other session makes it and holds four blocks. */
@@ -183,6 +188,12 @@ static int call_alloc(struct state *st)
 	return _test_ioctl_alloc(st->s.fd, 300000, 8, MEMPOOL_ALLOC_ZERO, st->blocks, NULL);
 }
 
+/* Each has a slab of its own: what is reserved needs memory. */
+static int call_alloc_many(struct state *st)
+{
+	return _test_ioctl_alloc(st->s.fd, 300000, 12, 0, st->blocks, NULL);
+}
+
 static int call_alloc_large(struct state *st)
 {
 	return _test_ioctl_alloc(st->s.fd, 3 * MP_CHUNK, 1, 0, st->blocks, NULL);
@@ -260,6 +271,11 @@ static int call_get(struct state *st)
 	return _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_GET, 0, st->tokens, 4, NULL, NULL);
 }
 
+static int call_get_many(struct state *st)
+{
+	return _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_GET, 0, st->tokens, 12, NULL, NULL);
+}
+
 static int call_return(struct state *st)
 {
 	return _test_pool_batch(st->s.fd, MEMPOOL_IOC_POOL_RETURN, 0, st->tokens, 4, NULL,
@@ -318,6 +334,7 @@ CALL(fault, prepare_blocks, true);
 CALL(info, prepare_nothing, true);
 CALL(configure, prepare_nothing, true);
 CALL(alloc, prepare_nothing, true);
+CALL(alloc_many, prepare_nothing, true);
 CALL(alloc_large, prepare_idle, true);
 CALL(alloc_replacing, prepare_pinned, true, " spare=1");
 CALL(release, prepare_blocks, false);
@@ -332,6 +349,7 @@ CALL(pool_open, prepare_others_pool, true);
 CALL(pool_close, prepare_held, true);
 CALL(pool_remove, prepare_pool, true);
 CALL(get, prepare_pool, true);
+CALL(get_many, prepare_larger_pool, true);
 CALL(return, prepare_held, false);
 CALL(adopt, prepare_membership, false);
 CALL(coalesce, prepare_held, false);
