@@ -230,7 +230,7 @@ unsigned long mp_arena_take_some(struct mp_owner *owner, unsigned long nr, int n
 unsigned long mp_arena_take_all(struct mp_owner *owner, unsigned long nr, int node,
 				struct list_head *chunks)
 {
-	if (READ_ONCE(mp_arena.nr[MP_CHUNK_FREE]) < nr)
+	if (mp_peek(mp_arena.nr[MP_CHUNK_FREE]) < nr)
 		return 0;
 	return mp_arena_take_some(owner, nr, node, chunks);
 }

@@ -43,6 +43,12 @@
 /* The high half of a product. */
 #define mp_mul_high(a, b)	mul_u64_u64_shr(a, b, 64)
 
+/*
+ * A figure read without the lock that its writers hold: to be shown, or a hint that
+ * is verified under the lock. The writers' plain stores are meant to race with it.
+ */
+#define mp_peek(x)	data_race(READ_ONCE(x))
+
 /* In loops over all of a session's memory: no spinlock is ever held in the core. */
 #define mp_relax()	cond_resched()
 

@@ -45,7 +45,7 @@ static unsigned int mp_used_pages(const struct mp_chunk *chunk)
 	slot = mp_heap_slot(&s->heap, chunk->slot);
 	if (!slot || mp_slot_chunk(slot) != chunk)
 		return 0;
-	return MP_CHUNK_PAGES - READ_ONCE(slot->free_pages);
+	return MP_CHUNK_PAGES - mp_peek(slot->free_pages);
 }
 
 /* A pool outlives its chunks, and has its name before the first of them. */

@@ -17,25 +17,25 @@ void mp_figures_read(const struct mp_buckets *b, const struct mempool_claims *cl
 		     struct mempool_session_stats *stats)
 {
 	const struct mp_bucket_counts *counts = &b->counts;
-	u64 claimed_peak = READ_ONCE(claims->peak_bytes);
-	u64 peak = READ_ONCE(counts->peak_bytes);
+	u64 claimed_peak = mp_peek(claims->peak_bytes);
+	u64 peak = mp_peek(counts->peak_bytes);
 
 	*stats = (struct mempool_session_stats){
-		.new_allocations = mp_add_saturating(READ_ONCE(counts->new_allocations),
-						     READ_ONCE(claims->new_allocations)),
-		.reused_allocations = mp_add_saturating(READ_ONCE(counts->reused_allocations),
-							READ_ONCE(claims->reused_allocations)),
-		.releases = mp_add_saturating(READ_ONCE(counts->releases),
-					      READ_ONCE(claims->releases)),
-		.bad_releases = mp_add_saturating(READ_ONCE(counts->bad_releases),
-						  READ_ONCE(claims->bad_releases)),
-		.current_bytes = READ_ONCE(counts->current_bytes),
+		.new_allocations = mp_add_saturating(mp_peek(counts->new_allocations),
+						     mp_peek(claims->new_allocations)),
+		.reused_allocations = mp_add_saturating(mp_peek(counts->reused_allocations),
+							mp_peek(claims->reused_allocations)),
+		.releases = mp_add_saturating(mp_peek(counts->releases),
+					      mp_peek(claims->releases)),
+		.bad_releases = mp_add_saturating(mp_peek(counts->bad_releases),
+						  mp_peek(claims->bad_releases)),
+		.current_bytes = mp_peek(counts->current_bytes),
 		.peak_bytes = claimed_peak ? min(claimed_peak, peak) : peak,
-		.footprint_bytes = READ_ONCE(counts->footprint_bytes),
-		.peak_footprint_bytes = READ_ONCE(counts->peak_footprint_bytes),
-		.cached_bytes = READ_ONCE(counts->cached_bytes),
-		.heap_free_bytes = READ_ONCE(b->heap->pages.free) << MP_PAGE_SHIFT,
-		.nr_slabs = READ_ONCE(counts->nr_slabs),
+		.footprint_bytes = mp_peek(counts->footprint_bytes),
+		.peak_footprint_bytes = mp_peek(counts->peak_footprint_bytes),
+		.cached_bytes = mp_peek(counts->cached_bytes),
+		.heap_free_bytes = mp_peek(b->heap->pages.free) << MP_PAGE_SHIFT,
+		.nr_slabs = mp_peek(counts->nr_slabs),
 	};
 	stats->total_allocations = mp_add_saturating(stats->new_allocations,
 						     stats->reused_allocations);

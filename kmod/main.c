@@ -89,7 +89,7 @@ static void mp_show_fdinfo(struct seq_file *m, struct file *file)
 	seq_printf(m, "mempool_failed:\t%llu\n", stats.failed_no_memory + stats.failed_limit);
 	seq_printf(m, "mempool_failed_memory:\t%llu\n", stats.failed_no_memory);
 	seq_printf(m, "mempool_failed_limit:\t%llu\n", stats.failed_limit);
-	seq_printf(m, "mempool_failed_user_limit:\t%llu\n", READ_ONCE(s->failed_user_limit));
+	seq_printf(m, "mempool_failed_user_limit:\t%llu\n", mp_peek(s->failed_user_limit));
 	seq_printf(m, "mempool_pools:\t%llu\n", stats.nr_pools);
 }
 

@@ -320,7 +320,7 @@ void mp_pool_read_stats(struct mp_pool *pool, struct mempool_pool_stats *stats)
 	mp_blocks_read_stats(&pool->blocks, stats);
 	mutex_unlock(&pool->lock);
 	stats->flags = pool->flags;
-	stats->members = READ_ONCE(pool->nr_members);
+	stats->members = mp_peek(pool->nr_members);
 	stats->mode = pool->mode;
 }
 

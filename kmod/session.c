@@ -325,15 +325,15 @@ static void mp_session_read_stats(struct mp_session *s, struct mempool_session_s
 
 	mp_figures_read(&s->buckets, &s->claims, stats);
 	stats->session_id = s->owner.id;
-	stats->owned_bytes = READ_ONCE(s->owner.owned) * chunk;
-	stats->pinned_bytes = READ_ONCE(s->owner.pinned) * chunk;
-	stats->min_bytes = READ_ONCE(s->min_chunks) * chunk;
-	stats->limit_bytes = (READ_ONCE(s->owner.limit) ?: mp_arena.nr_chunks) * chunk;
-	stats->failed_no_memory = READ_ONCE(s->failed_no_memory);
-	stats->failed_limit = READ_ONCE(s->failed_session_limit) +
-			      READ_ONCE(s->failed_user_limit);
-	stats->reclaimed_chunks = READ_ONCE(s->reclaimed);
-	stats->nr_pools = READ_ONCE(s->nr_pools);
+	stats->owned_bytes = mp_peek(s->owner.owned) * chunk;
+	stats->pinned_bytes = mp_peek(s->owner.pinned) * chunk;
+	stats->min_bytes = mp_peek(s->min_chunks) * chunk;
+	stats->limit_bytes = (mp_peek(s->owner.limit) ?: mp_arena.nr_chunks) * chunk;
+	stats->failed_no_memory = mp_peek(s->failed_no_memory);
+	stats->failed_limit = mp_peek(s->failed_session_limit) +
+			      mp_peek(s->failed_user_limit);
+	stats->reclaimed_chunks = mp_peek(s->reclaimed);
+	stats->nr_pools = mp_peek(s->nr_pools);
 }
 
 /**

@@ -134,9 +134,9 @@ unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
 
 static inline unsigned long mp_session_spare_idle(const struct mp_session *s)
 {
-	unsigned long backed = READ_ONCE(s->heap.nr_backed);
-	unsigned long idle = READ_ONCE(s->heap.nr_idle);
-	unsigned long floor = READ_ONCE(s->min_chunks);
+	unsigned long backed = mp_peek(s->heap.nr_backed);
+	unsigned long idle = mp_peek(s->heap.nr_idle);
+	unsigned long floor = mp_peek(s->min_chunks);
 
 	return backed > floor ? min(idle, backed - floor) : 0;
 }

@@ -28,10 +28,10 @@ static DEVICE_ATTR_RO(_name)
 
 MP_ARENA_ATTR(reserve_bytes, mp_arena.nr_chunks * MEMPOOL_CHUNK_SIZE);
 MP_ARENA_ATTR(chunks_total, mp_arena.nr_chunks);
-MP_ARENA_ATTR(chunks_huge, READ_ONCE(mp_arena.nr_huge));
-MP_ARENA_ATTR(chunks_small, mp_arena.nr_chunks - READ_ONCE(mp_arena.nr_huge));
-MP_ARENA_ATTR(chunks_replaced, READ_ONCE(mp_arena.nr_replaced));
-MP_ARENA_ATTR(chunks_peak, READ_ONCE(mp_arena.peak));
+MP_ARENA_ATTR(chunks_huge, mp_peek(mp_arena.nr_huge));
+MP_ARENA_ATTR(chunks_small, mp_arena.nr_chunks - mp_peek(mp_arena.nr_huge));
+MP_ARENA_ATTR(chunks_replaced, mp_peek(mp_arena.nr_replaced));
+MP_ARENA_ATTR(chunks_peak, mp_peek(mp_arena.peak));
 MP_ARENA_ATTR(pressure, mp_pressure());
 
 /* "free owned leaving pinned cleaning retired" of one moment: they sum up. */
@@ -48,12 +48,12 @@ static ssize_t chunks_states_show(struct device *dev, struct device_attribute *a
 }
 static DEVICE_ATTR_RO(chunks_states);
 
-MP_ARENA_ATTR(chunks_free, READ_ONCE(mp_arena.nr[MP_CHUNK_FREE]));
-MP_ARENA_ATTR(chunks_owned, READ_ONCE(mp_arena.nr[MP_CHUNK_OWNED]));
-MP_ARENA_ATTR(chunks_leaving, READ_ONCE(mp_arena.nr[MP_CHUNK_LEAVING]));
-MP_ARENA_ATTR(chunks_pinned, READ_ONCE(mp_arena.nr[MP_CHUNK_PINNED]));
-MP_ARENA_ATTR(chunks_cleaning, READ_ONCE(mp_arena.nr[MP_CHUNK_CLEANING]));
-MP_ARENA_ATTR(chunks_retired, READ_ONCE(mp_arena.nr[MP_CHUNK_RETIRED]));
+MP_ARENA_ATTR(chunks_free, mp_peek(mp_arena.nr[MP_CHUNK_FREE]));
+MP_ARENA_ATTR(chunks_owned, mp_peek(mp_arena.nr[MP_CHUNK_OWNED]));
+MP_ARENA_ATTR(chunks_leaving, mp_peek(mp_arena.nr[MP_CHUNK_LEAVING]));
+MP_ARENA_ATTR(chunks_pinned, mp_peek(mp_arena.nr[MP_CHUNK_PINNED]));
+MP_ARENA_ATTR(chunks_cleaning, mp_peek(mp_arena.nr[MP_CHUNK_CLEANING]));
+MP_ARENA_ATTR(chunks_retired, mp_peek(mp_arena.nr[MP_CHUNK_RETIRED]));
 
 /* ---- all sessions ---- */
 

@@ -87,15 +87,15 @@ TRACE_EVENT(mp_exhausted,
 		__entry->kind = owner->kind;
 		__entry->wanted = wanted;
 		__entry->missing = missing;
-		__entry->charged = READ_ONCE(owner->owned) + READ_ONCE(owner->pinned);
-		__entry->limit = READ_ONCE(owner->limit);
-		__entry->user = owner->user ? READ_ONCE(owner->user->chunks) : 0;
+		__entry->charged = mp_peek(owner->owned) + mp_peek(owner->pinned);
+		__entry->limit = mp_peek(owner->limit);
+		__entry->user = owner->user ? mp_peek(owner->user->chunks) : 0;
 		__entry->user_limit = owner->user ? mp_arena.user_limit : 0;
-		__entry->free = READ_ONCE(mp_arena.nr[MP_CHUNK_FREE]);
-		__entry->owned = READ_ONCE(mp_arena.nr[MP_CHUNK_OWNED]);
-		__entry->pinned = READ_ONCE(mp_arena.nr[MP_CHUNK_PINNED]);
-		__entry->moving = READ_ONCE(mp_arena.nr[MP_CHUNK_LEAVING]) +
-				  READ_ONCE(mp_arena.nr[MP_CHUNK_CLEANING]);
+		__entry->free = mp_peek(mp_arena.nr[MP_CHUNK_FREE]);
+		__entry->owned = mp_peek(mp_arena.nr[MP_CHUNK_OWNED]);
+		__entry->pinned = mp_peek(mp_arena.nr[MP_CHUNK_PINNED]);
+		__entry->moving = mp_peek(mp_arena.nr[MP_CHUNK_LEAVING]) +
+				  mp_peek(mp_arena.nr[MP_CHUNK_CLEANING]);
 		__entry->err = err;
 	),
 	TP_printk("%s=%llu wanted=%lu missing=%lu charged=%lu limit=%lu user=%lu user_limit=%lu free=%lu owned=%lu pinned=%lu moving=%lu error=%d",

@@ -103,6 +103,7 @@ void mp_warn(void);
 /* Memory order: as in the kernel, acquire and release pair by address. */
 
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define mp_peek(x)		READ_ONCE(x)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
 /* Everything before the release of the value read is seen. */
 #define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
