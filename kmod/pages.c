@@ -43,7 +43,10 @@ err_pages:
  * @pages: filled in
  * @node: NUMA node to prefer
  *
- * A compound page of that node, of another node, or single pages.
+ * A compound page of that node, of another node, or single pages. A kernel without
+ * huge pages gets single pages: it could not map a compound page by one entry, and
+ * MADV_COLD on a part of one would never end, as split_folio() is a stub there
+ * that does nothing and reports success (seen on Debian's 6.12 with PREEMPT_RT).
  *
  * Context: sleeps; no lock held.
  * Return: 0 or -ENOMEM.
@@ -51,6 +54,8 @@ err_pages:
 int mp_pages_alloc(struct mp_pages *pages, int node)
 {
 	*pages = (struct mp_pages){};
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		return mp_pages_alloc_single(pages, node);
 	pages->head = alloc_pages_node(node, MP_GFP | __GFP_COMP | __GFP_THISNODE, MP_CHUNK_ORDER);
 	if (!pages->head)
 		pages->head = alloc_pages_node(node, MP_GFP | __GFP_COMP, MP_CHUNK_ORDER);
