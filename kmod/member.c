@@ -165,10 +165,14 @@ static void mp_handle_exit(struct mp_handle *handle)
  * mp_handle_lock_pool() - the pool behind a handle
  * @s: not locked; locked meanwhile, so that a pool found is one still open
  * @id: from the user
- * @handle: receives the session's membership
+ * @handle: receives the session's membership; valid while the pool is locked
+ *
+ * The reference is for the unlocking: a mutex must outlive its mutex_unlock(), and
+ * the handle may be closed by another thread as soon as that has let the lock go.
  *
  * Context: sleeps.
- * Return: the pool, locked; -ENXIO or -EINTR as an error pointer.
+ * Return: the pool, locked, for mp_handle_unlock_pool(); -ENXIO or -EINTR as an
+ * error pointer.
  */
 struct mp_pool *mp_handle_lock_pool(struct mp_session *s, u32 id, struct mp_handle **handle)
 {
@@ -181,6 +185,7 @@ struct mp_pool *mp_handle_lock_pool(struct mp_session *s, u32 id, struct mp_hand
 	*handle = xa_load(&s->pools, id);
 	if (*handle) {
 		pool = (*handle)->pool;
+		mp_owner_get(&pool->owner);
 		mutex_lock(&pool->lock);
 	}
 	mutex_unlock(&s->lock);
@@ -197,7 +202,7 @@ struct mp_pool *mp_handle_lock_pool(struct mp_session *s, u32 id, struct mp_hand
  * For what must be brought to its end: a fatal signal is no reason to give up.
  *
  * Context: sleeps.
- * Return: the pool, locked; -ENXIO as an error pointer.
+ * Return: the pool, locked, for mp_handle_unlock_pool(); -ENXIO as an error pointer.
  */
 struct mp_pool *mp_handle_relock_pool(struct mp_session *s, u32 id, u64 serial,
 				      struct mp_handle **handle)
@@ -208,10 +213,23 @@ struct mp_pool *mp_handle_relock_pool(struct mp_session *s, u32 id, u64 serial,
 	*handle = xa_load(&s->pools, id);
 	if (*handle && (*handle)->serial == serial) {
 		pool = (*handle)->pool;
+		mp_owner_get(&pool->owner);
 		mutex_lock(&pool->lock);
 	}
 	mutex_unlock(&s->lock);
 	return pool;
+}
+
+/**
+ * mp_handle_unlock_pool() - ends what mp_handle_lock_pool() began
+ * @pool: locked; not to be touched afterwards
+ *
+ * Context: sleeps; no lock held but the pool's.
+ */
+void mp_handle_unlock_pool(struct mp_pool *pool)
+{
+	mutex_unlock(&pool->lock);
+	mp_owner_put(&pool->owner);
 }
 
 /* ---- private pools ---- */
@@ -469,8 +487,9 @@ void mp_pool_created(struct mp_session *s, u32 id, u64 serial)
 
 	if (IS_ERR(pool))
 		return;
+	/* Beyond the lock as well, which comes after that of all pools. */
 	mp_owner_get(&pool->owner);
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 
 	mutex_lock(&mp_pools_lock);
 	if (!list_empty(&pool->list)) {

@@ -124,7 +124,7 @@ int mp_pool_get(struct mp_session *s, u32 id, struct mempool_token *tokens, u32 
 	*serial = handle->serial;
 	*done = mp_blocks_get(&pool->blocks, handle->member, tokens, nr);
 	handle->held += *done;
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 	return *done ? 0 : -ENOSPC;
 }
 
@@ -155,7 +155,7 @@ void mp_pool_unget(struct mp_session *s, u32 id, u64 serial, const struct mempoo
 		mp_blocks_unget(&pool->blocks, index);
 		handle->held--;
 	}
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 }
 
 /**
@@ -198,7 +198,7 @@ int mp_pool_return(struct mp_session *s, u32 id, const struct mempool_token *tok
 		mp_pool_coalesce_locked(pool, true);
 		(*coalesced)++;
 	}
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 	*done += i;
 	return err;
 }
@@ -243,7 +243,7 @@ int mp_pool_adopt(struct mp_session *s, u32 id, const struct mempool_token *toke
 		from->held--;
 		handle->held++;
 	}
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 	*done += i;
 	return err;
 }
@@ -257,7 +257,7 @@ int mp_pool_coalesce(struct mp_session *s, u32 id, u64 *ns)
 	if (IS_ERR(pool))
 		return PTR_ERR(pool);
 	*ns = mp_pool_coalesce_locked(pool, false);
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 	return 0;
 }
 
@@ -303,7 +303,7 @@ int mp_pool_reset(struct mp_session *s, u32 id, bool force, u64 *returned)
 		err = -EBUSY;
 	else
 		*returned = mp_pool_return_all(pool);
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 	return err;
 }
 
@@ -335,7 +335,7 @@ int mp_pool_stats(struct mp_session *s, u32 id, struct mempool_pool_stats *stats
 		return PTR_ERR(pool);
 	held = handle->held;
 	mp_owner_get(&pool->owner);
-	mutex_unlock(&pool->lock);
+	mp_handle_unlock_pool(pool);
 
 	mp_pool_read_stats(pool, stats);
 	mp_owner_put(&pool->owner);

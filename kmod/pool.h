@@ -116,6 +116,7 @@ void mp_session_leave_pools(struct mp_session *s);
 struct mp_pool *mp_handle_lock_pool(struct mp_session *s, u32 id, struct mp_handle **handle);
 struct mp_pool *mp_handle_relock_pool(struct mp_session *s, u32 id, u64 serial,
 				      struct mp_handle **handle);
+void mp_handle_unlock_pool(struct mp_pool *pool);
 bool mp_pool_is_ours(const struct mp_pool *pool);
 int mp_pools_make_fixed(const char *spec);
 void mp_pools_exit(void);
