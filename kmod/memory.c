@@ -188,6 +188,28 @@ static unsigned long mp_count(const struct list_head *chunks)
 	return nr;
 }
 
+/*
+ * Chunks that a request did not need in the end. The session's own may be among
+ * them, moved for it: as many as the minimum is short of go back first, or others'
+ * requests would have them. All may hold data.
+ */
+static void mp_session_put_back(struct mp_session *s, struct list_head *chunks)
+{
+	u64 hole;
+
+	mp_session_absorb_freed(s);
+	while (!list_empty(chunks) && s->heap.nr_backed < s->min_chunks) {
+		hole = mp_extents_find(&s->heap.holes, 1);
+		if (hole == U64_MAX || mp_session_bind(s, hole, 1, chunks))
+			break;
+	}
+	if (list_empty(chunks))
+		return;
+	mutex_unlock(&s->lock);
+	mp_arena_dispose(chunks);
+	mutex_lock(&s->lock);
+}
+
 /**
  * mp_session_grow() - makes a free run of @pages pages in the heap
  * @s: locked; the lock is dropped and taken again
@@ -222,12 +244,8 @@ int mp_session_grow(struct mp_session *s, u64 pages, bool move)
 			break;
 		have = mp_count(&chunks);
 	}
-	if (!list_empty(&chunks)) {
-		/* More than was needed in the end. Moved ones hold data. */
-		mutex_unlock(&s->lock);
-		mp_arena_dispose(&chunks);
-		mutex_lock(&s->lock);
-	}
+	if (!list_empty(&chunks))
+		mp_session_put_back(s, &chunks);
 	return err == -ENOSPC ? -ENOMEM : err;
 }
 
