@@ -39,10 +39,13 @@ struct mp_request {
 	unsigned long events;		/* of the arena, when last counted */
 };
 
+/* Idle chunks first: one that is handed over in between is then counted twice, not never. */
 static unsigned long mp_within_reach(struct mp_request *req, unsigned long *coming)
 {
+	unsigned long idle = mp_sessions_idle(req->owner);
+
 	*coming = mp_arena_coming(&req->events);
-	return *coming + mp_sessions_idle(req->owner);
+	return *coming + idle;
 }
 
 /* Step 1. @coming: what needs no session's idle chunks. */
@@ -71,11 +74,16 @@ static bool mp_request_clean_one(struct mp_request *req)
 	return true;
 }
 
-/* Step 4. The time limit only guards against a missed count. */
-static void mp_request_wait(struct mp_request *req)
+/*
+ * Step 4. The time limit only guards against a missed count, unless too little is
+ * coming: then an idle chunk was put to use again before it could be taken, and
+ * no event tells when it is idle again.
+ */
+static void mp_request_wait(struct mp_request *req, bool coming)
 {
 	wait_event_killable_timeout(mp_arena.wait,
-				    READ_ONCE(mp_arena.events) != req->events, HZ);
+				    READ_ONCE(mp_arena.events) != req->events,
+				    coming ? HZ : 1);
 }
 
 static int mp_request_step(struct mp_request *req)
@@ -94,7 +102,7 @@ static int mp_request_step(struct mp_request *req)
 	if (coming < req->missing &&
 	    mp_sessions_reclaim(req->owner, req->missing - coming))
 		return 0;
-	mp_request_wait(req);
+	mp_request_wait(req, coming >= req->missing);
 	return 0;
 }
 
@@ -103,11 +111,16 @@ static int mp_acquire_short(struct mp_request *req)
 	int err;
 
 	mp_raise_pressure();
-	if (mutex_lock_killable(&mp_short_lock))
+	if (mutex_lock_killable(&mp_short_lock)) {
+		mp_arena_return_clean(req->chunks);
 		return -EINTR;
+	}
 	do {
 		err = mp_request_step(req);
 	} while (!err && req->missing);
+	/* Before the next request counts: of two that are too large together one is met. */
+	if (err)
+		mp_arena_return_clean(req->chunks);
 	mutex_unlock(&mp_short_lock);
 	return err;
 }
@@ -140,7 +153,6 @@ int mp_acquire(struct mp_owner *owner, unsigned long nr, int node, struct list_h
 		err = mp_acquire_short(&req);
 	if (err) {
 		trace_mp_exhausted(owner, nr, req.missing, err);
-		mp_arena_return_clean(&taken);
 		mp_arena_uncharge(owner, req.missing);
 		return err;
 	}
