@@ -173,6 +173,8 @@ TEST_F(machine_with_two_nodes, balancing_makes_no_hint_faults_in_blocks)
 	int seconds;
 	long faults;
 
+	if (access("/proc/sys/kernel/numa_balancing", F_OK))
+		SKIP(return, "no CONFIG_NUMA_BALANCING");
 	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
 	offset = test_alloc_one(self->s.fd, len);
 	memset(self->s.base + offset, 1, len);
