@@ -446,7 +446,7 @@ void *mp_cache_alloc_odd(struct mempool *pool, size_t size)
 	struct mempool_thread *t = mempool_thread_1;
 	void *ptr;
 
-	return t->session == pool && !t->pool &&
+	return MEMPOOL_GET(t->session) == pool && !MEMPOOL_GET(t->pool) &&
 		mempool_pop(t, size, mp_to_thread(t)->shift, &ptr) ? ptr : NULL;
 }
 
@@ -454,7 +454,7 @@ bool mp_cache_release_odd(struct mempool *pool, void *ptr)
 {
 	struct mempool_thread *t = mempool_thread_1;
 
-	return t->session == pool && !t->pool &&
+	return MEMPOOL_GET(t->session) == pool && !MEMPOOL_GET(t->pool) &&
 		mempool_push(t, ptr, t->units, mp_to_thread(t)->shift);
 }
 
@@ -545,9 +545,9 @@ unsigned int mp_cache_alloc_many(struct mempool *pool, size_t size, void **ptrs,
 {
 	struct mempool_thread *t = mempool_thread_1;
 
-	if (t->pool == pool)
+	if (MEMPOOL_GET(t->pool) == pool)
 		return pop_many(t, size, ptrs, count, MEMPOOL_UNIT_SHIFT);
-	return t->session == pool ?
+	return MEMPOOL_GET(t->session) == pool ?
 		pop_many(t, size, ptrs, count, mp_to_thread(t)->shift) : 0;
 }
 
@@ -556,9 +556,9 @@ unsigned int mp_cache_release_many(struct mempool *pool, void *const *ptrs, unsi
 {
 	struct mempool_thread *t = mempool_thread_1;
 
-	if (t->pool == pool)
+	if (MEMPOOL_GET(t->pool) == pool)
 		return push_many(t, ptrs, count, MEMPOOL_UNIT_SHIFT);
-	return t->session == pool ? push_many(t, ptrs, count, mp_to_thread(t)->shift) : 0;
+	return MEMPOOL_GET(t->session) == pool ? push_many(t, ptrs, count, mp_to_thread(t)->shift) : 0;
 }
 
 /* ---- session ----------------------------------------------------------------- */

@@ -189,7 +189,7 @@ mempool_try_alloc(struct mempool *pool, size_t size, void **ptr)
 {
 	struct mempool_thread *t = mempool_thread_1;
 
-	if (MEMPOOL_UNLIKELY(t->pool != pool))
+	if (MEMPOOL_UNLIKELY(MEMPOOL_GET(t->pool) != pool))
 		return 0;
 	return mempool_pop(t, size, MEMPOOL_UNIT_SHIFT, ptr);
 }
@@ -200,7 +200,7 @@ mempool_try_release(struct mempool *pool, void *ptr)
 {
 	struct mempool_thread *t = mempool_thread_1;
 
-	if (MEMPOOL_UNLIKELY(t->pool != pool))
+	if (MEMPOOL_UNLIKELY(MEMPOOL_GET(t->pool) != pool))
 		return 0;
 	return mempool_push(t, ptr, t->units, MEMPOOL_UNIT_SHIFT);
 }
@@ -302,10 +302,13 @@ mempool_try_get_blocks(struct mempool_blocks *blocks, void **ptrs,
 	unsigned char *out = b->out;
 	uint64_t stride = b->stride;
 	char *base = b->base;
-	void **top = t->tops[id];
 	unsigned int i = 0;
+	void **top;
 
-	if (MEMPOOL_UNLIKELY(t->session != b->pool || count > MEMPOOL_MAX_COUNT ||
+	if (MEMPOOL_UNLIKELY(MEMPOOL_GET(t->session) != b->pool))
+		return 0;
+	top = t->tops[id];
+	if (MEMPOOL_UNLIKELY(count > MEMPOOL_MAX_COUNT ||
 			     (uintptr_t)top - count * sizeof(*top) <
 			     (uintptr_t)MEMPOOL_GET(t->lims[id]) || !(ptrs || indices)))
 		return 0;
@@ -340,10 +343,13 @@ mempool_try_return_blocks(struct mempool_blocks *blocks,
 	struct mempool_thread *t = mempool_thread_1;
 	uint32_t id = b->magazine;
 	unsigned char *out = b->out;
-	void **top = t->tops[id];
 	unsigned int i;
+	void **top;
 
-	if (MEMPOOL_UNLIKELY(t->session != b->pool || count > MEMPOOL_MAX_COUNT ||
+	if (MEMPOOL_UNLIKELY(MEMPOOL_GET(t->session) != b->pool))
+		return 0;
+	top = t->tops[id];
+	if (MEMPOOL_UNLIKELY(count > MEMPOOL_MAX_COUNT ||
 			     (uintptr_t)t->ends[id] - (uintptr_t)top < count * sizeof(*top)))
 		return 0;
 	if (MEMPOOL_UNLIKELY(mempool_put(top, indices, count) > b->mask))

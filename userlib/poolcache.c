@@ -385,7 +385,9 @@ int mp_pools_return(struct mempool_blocks *blocks, const unsigned int *indices,
 		if (!first)
 			first = ret;
 		t = mempool_thread_1;
-		part = t->session == blocks->head.pool ? t->ends[id] - t->tops[id] : 0;
+		part = 0;
+		if (MEMPOOL_GET(t->session) == blocks->head.pool)
+			part = t->ends[id] - t->tops[id];
 		if (part > count - nr)
 			part = count - nr;
 		if (part > MEMPOOL_MAX_COUNT)

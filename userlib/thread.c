@@ -92,11 +92,24 @@ void mp_threads_unlock(void)
 	pthread_mutex_unlock(&atomic_load(&global)->lock);
 }
 
-/* Out of its session's list; its counters are lost. Global lock held. */
+/* All but @hot.pool, @hot.session and what links the owner's caches. */
+static void wipe(struct mp_thread *t)
+{
+	const size_t base = offsetof(struct mp_thread, hot.base);
+	const size_t rest = offsetof(struct mp_thread, next);
+
+	memset((char *)t + base, 0, offsetof(struct mp_thread, next_mine) - base);
+	memset((char *)t + rest, 0, offsetof(struct mp_thread, slots) - rest);
+}
+
+/*
+ * Out of its session's list; its counters are lost. Global lock held, but the
+ * owner does not ask for it: it goes through its caches at any time, and takes
+ * this one for another session once it sees @hot.session NULL, so that comes last.
+ * Until then nobody looks inside: no call on the session that ends is going on.
+ */
 static void orphan(struct mp_thread *t)
 {
-	struct mp_thread *next_mine = t->next_mine;
-
 	if (t->next)
 		t->next->prev = t->prev;
 	if (t->prev)
@@ -104,9 +117,8 @@ static void orphan(struct mp_thread *t)
 	else
 		t->hot.session->cache.threads = t->next;
 	__atomic_store_n(&t->hot.pool, NULL, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->hot.session, NULL, __ATOMIC_RELAXED);
-	memset(t, 0, offsetof(struct mp_thread, slots));
-	t->next_mine = next_mine;
+	wipe(t);
+	__atomic_store_n(&t->hot.session, NULL, __ATOMIC_RELEASE);
 }
 
 /* For another thread, or unmapped. Global lock held. */
@@ -181,8 +193,8 @@ static struct mp_thread *new_thread(void)
 	struct mp_thread *t;
 
 	for (t = mine; t; t = t->next_mine)
-		if (!__atomic_load_n(&t->hot.session, __ATOMIC_RELAXED))
-			return t;
+		if (!__atomic_load_n(&t->hot.session, __ATOMIC_ACQUIRE))
+			return t;	/* wiped by now, see orphan() */
 	pthread_once(&exit_once, make_key);
 	if (!exit_key_made || pthread_setspecific(exit_key, &mine))
 		return NULL;
@@ -244,7 +256,7 @@ struct mp_thread *mp_thread_of(struct mempool *pool, bool make)
 
 	if (!pool->cache.ready)
 		return NULL;
-	if (mempool_thread_1->session == pool)
+	if (MEMPOOL_GET(mempool_thread_1->session) == pool)
 		return mp_to_thread(mempool_thread_1);
 	while (t && __atomic_load_n(&t->hot.session, __ATOMIC_RELAXED) != pool)
 		t = t->next_mine;

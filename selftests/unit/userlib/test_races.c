@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kselftest_harness.h"
 
@@ -179,6 +180,58 @@ TEST_F(races, sessions_come_and_go_while_others_do)
 	}
 	self->stop = true;
 	pthread_join(other, NULL);
+}
+
+FIXTURE(orphans) {
+	struct mempool *pools[2];
+	pthread_barrier_t barrier;
+	unsigned int failed;
+};
+
+FIXTURE_SETUP(orphans)
+{
+	ASSERT_EQ(0, pthread_barrier_init(&self->barrier, NULL, 2));
+	self->failed = 0;
+}
+
+FIXTURE_TEARDOWN(orphans)
+{
+	pthread_barrier_destroy(&self->barrier);
+}
+
+static void *use_one_then_the_other(void *arg)
+{
+	FIXTURE_DATA(orphans) *self = arg;
+	unsigned int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&self->barrier);
+		self->failed += !burst(self->pools[0], 1, 1000);
+		pthread_barrier_wait(&self->barrier);
+		usleep(i % 10 * 20);
+		self->failed += !burst(self->pools[1], 1, 1000);
+		pthread_barrier_wait(&self->barrier);
+	}
+	return NULL;
+}
+
+TEST_F(orphans, a_session_ends_while_who_used_it_turns_to_another)
+{
+	pthread_t thread;
+	unsigned int i;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, use_one_then_the_other, self));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, open_pool(&self->pools[0]));
+		ASSERT_EQ(0, open_pool(&self->pools[1]));
+		pthread_barrier_wait(&self->barrier);
+		pthread_barrier_wait(&self->barrier);
+		mempool_close(self->pools[0]);
+		pthread_barrier_wait(&self->barrier);
+		mempool_close(self->pools[1]);
+	}
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, self->failed);
 }
 
 static void *use_large(void *arg)
