@@ -282,7 +282,8 @@ MEMPOOL_API void *mempool_zalloc(struct mempool *pool, size_t size)
 /*
  * Blocks of a slab lie at multiples of the bucket's size, rounded up to
  * MEMPOOL_BLOCK_ALIGN, from a page border on; if that aligns them well enough
- * there is no need for a page each.
+ * there is no need for a page each. Caches tell the two kinds apart, as the
+ * kernel does: in a magazine all are of one bucket, and aligned alike.
  */
 MEMPOOL_API void *mempool_aligned_alloc(struct mempool *pool, size_t alignment, size_t size)
 {
@@ -297,7 +298,7 @@ MEMPOOL_API void *mempool_aligned_alloc(struct mempool *pool, size_t alignment, 
 	stride = ((key >> 1) + MEMPOOL_BLOCK_ALIGN - 1) & -(uint64_t)MEMPOOL_BLOCK_ALIGN;
 	if (stride % alignment || pool->checked)	/* whose bucket may be another */
 		key |= 1;
-	return take_one(pool, call, key, size);
+	return pool->cache.bytes ? mp_cache_alloc(pool, key) : take_one(pool, call, key, size);
 }
 
 /* A magazine at a time out of the caches; a refill is a batch. */

@@ -145,6 +145,62 @@ TEST_F(cache, a_warm_pair_of_exact_sizes_sends_no_command)
 	mempool_close(pool);
 }
 
+TEST_F(cache, a_warm_aligned_pair_sends_no_command)
+{
+	static const size_t alignments[] = { 1, 64, 1024, 4096 };
+	static const size_t sizes[] = { 1, 1000, 5000, 65536 };
+	unsigned int before = 0, i;
+
+	for (i = 0; i < 16 * 100; i++) {
+		size_t alignment = alignments[i / 4 % 4], size = sizes[i % 4];
+		void *ptr = mempool_aligned_alloc(self->pool, alignment, size);
+
+		ASSERT_NE(NULL, ptr);
+		ASSERT_EQ(0, (uintptr_t)ptr % alignment);
+		ASSERT_EQ(0, mempool_release(self->pool, ptr));
+		if (i == 16)
+			before = commands;
+	}
+	EXPECT_EQ(before, commands);
+}
+
+TEST_F(cache, an_aligned_block_again_and_again_takes_no_more_memory)
+{
+	struct mempool_stats stats;
+	unsigned int i;
+
+	for (i = 0; i < 1000; i++)
+		ASSERT_EQ(0, mempool_release(self->pool,
+					     mempool_aligned_alloc(self->pool, 4096, 5000)));
+	stats = stats_of(self->pool);
+	EXPECT_EQ(1, stats.new_allocations);
+	EXPECT_EQ(999, stats.reused_allocations);
+	EXPECT_GE(2 * MP_CHUNK, stats.owned_bytes);
+}
+
+TEST_F(cache, every_alignment_is_kept_among_blocks_of_all_kinds)
+{
+	unsigned int i, round;
+	void *ptrs[200];
+	uint32_t seed = 1;
+
+	for (round = 0; round < 50; round++) {
+		for (i = 0; i < 200; i++) {
+			size_t alignment = 1u << next(&seed) % 13;
+			size_t size = 1 + next(&seed) % (i % 2 ? 300 : 20000);
+
+			ptrs[i] = i % 3 ? mempool_aligned_alloc(self->pool, alignment, size) :
+				  mempool_alloc(self->pool, size);
+			ASSERT_NE(NULL, ptrs[i]);
+			ASSERT_LE(size, mempool_usable_size(self->pool, ptrs[i]));
+			if (i % 3)
+				ASSERT_EQ(0, (uintptr_t)ptrs[i] % alignment);
+		}
+		ASSERT_EQ(0, mempool_release_bulk(self->pool, ptrs, 200));
+	}
+	EXPECT_EQ(0, stats_of(self->pool).current_bytes);
+}
+
 TEST_F(cache, with_caches_off_each_call_is_a_command)
 {
 	struct mempool *pool;
