@@ -98,9 +98,13 @@ void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count)
 	}
 }
 
-/* Make a block that the kernel has handed out usable: mapped, populated, tracked. */
+/*
+ * Make a block that the kernel has handed out usable: mapped, populated, tracked.
+ * @id: its bucket's; with MP_ID_CACHED from the start if it is for a cache, or
+ * mempool_clear() would take it for a user's and give it away under the cache.
+ */
 static int settle(struct mempool *pool, const struct mempool_block *block, uint64_t key,
-		  void **ptr)
+		  unsigned int id, void **ptr)
 {
 	struct mp_region *region;
 	int ret = mp_space_enter(pool, block->offset, key >> 1, &region);
@@ -112,7 +116,7 @@ static int settle(struct mempool *pool, const struct mempool_block *block, uint6
 		ret = mp_checked_settled(pool, block, key >> 1,
 					 mp_region_at(region, block->offset));
 	if (!ret)
-		ret = mp_track_set(pool, block->offset, mp_track_id(pool, key), key);
+		ret = mp_track_set(pool, block->offset, id, key);
 	if (!ret)
 		*ptr = mp_region_at(region, block->offset);
 	mp_space_leave(pool, region);
@@ -147,14 +151,15 @@ static int take_batch(struct mempool *pool, uint64_t key, void **ptrs, bool *reu
 			 (reused ? MEMPOOL_ALLOC_CACHED : 0),
 	};
 	int ret = mp_ioctl(pool, MEMPOOL_IOC_ALLOC, &cmd), failed = 0;
-	unsigned int i, got = 0;
+	unsigned int i, id, got = 0;
 
 	if (ret)
 		return ret;
 	if (!cmd.done || cmd.done > cmd.count)
 		return -EBADE;
+	id = mp_track_id(pool, key) | (reused ? MP_ID_CACHED : 0);
 	for (i = 0; i < cmd.done; i++) {
-		ret = settle(pool, &blocks[i], key, &ptrs[got]);
+		ret = settle(pool, &blocks[i], key, id, &ptrs[got]);
 		if (!ret) {
 			if (reused)
 				reused[got] = blocks[i].flags & MEMPOOL_BLOCK_REUSED;

@@ -127,7 +127,7 @@ static void sort_in(struct mp_cold *c, void *const *blocks, const bool *reused, 
 /* Fill an empty magazine by half. */
 static int refill(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
-	unsigned int want = (mp_magazine_slots(t, id) + 1) / 2, nr, i;
+	unsigned int want = (mp_magazine_slots(t, id) + 1) / 2, nr;
 	void *blocks[MP_BATCH];
 	bool reused[MP_BATCH];
 	int ret;
@@ -140,8 +140,6 @@ static int refill(struct mempool *pool, struct mp_thread *t, unsigned int id)
 	if (ret)
 		return ret;
 	sort_in(&t->cold[id], blocks, reused, nr);
-	for (i = 0; i < nr; i++)
-		mark(t, blocks[i], id | MP_ID_CACHED);
 	mp_magazine_filled(t, id, nr);
 	return 0;
 }

@@ -195,7 +195,12 @@ int mempool_preallocate(struct mempool *pool, size_t size, unsigned int count);
 /* mempool_trim() - merge free memory and give idle chunks back to the reserve */
 int mempool_trim(struct mempool *pool);
 
-/* mempool_clear() - release every block of every bucket and give all memory back */
+/*
+ * mempool_clear() - release every block of every bucket and give all memory back
+ *
+ * A block that another thread is allocating meanwhile is released as well or
+ * stays allocated: nobody can tell which. No other thread may be releasing.
+ */
 int mempool_clear(struct mempool *pool);
 
 /*

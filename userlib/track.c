@@ -146,7 +146,8 @@ static uint64_t *key_at(struct mp_track *track, uint64_t *keys, uint64_t offset)
 }
 
 /*
- * A block of the bucket is out, and ours until we tell anybody. -EBADE: the
+ * A block of the bucket is out, or with MP_ID_CACHED in a cache, and ours until we
+ * tell anybody. -EBADE: the
  * device gave an offset where no block can be; -ENOMEM.
  */
 int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_t key)
@@ -177,14 +178,18 @@ static atomic_uint_least16_t *place_at(struct mp_track *track, uint64_t offset)
 
 /*
  * A block is about to be given back: before the kernel knows, for afterwards it
- * may be somebody else's. Returns its id, 0 if no block of ours begins there.
+ * may be somebody else's. Returns its id, 0 if no block of ours begins there. Only
+ * what has been seen to be out is taken: by now it may lie in a cache.
  */
 unsigned int mp_track_take(struct mempool *pool, uint64_t offset)
 {
 	atomic_uint_least16_t *at = place_at(&pool->track, offset);
-	unsigned int id = mp_track_look(pool, offset);
+	uint_least16_t word = at ? atomic_load_explicit(at, memory_order_relaxed) : 0;
+	unsigned int id = id_of(word);
 
-	return !id || id & MP_ID_CACHED ? 0 : id_of(atomic_exchange(at, 0));
+	if (!id || id & MP_ID_CACHED)
+		return 0;
+	return atomic_compare_exchange_strong(at, &word, 0) ? id : 0;
 }
 
 /* The id of a place, with MP_ID_CACHED; 0 also where no block can begin. */

@@ -341,6 +341,24 @@ TEST_F(cache, a_fresh_block_counts_as_new_when_it_is_used)
 	mempool_release_bulk(self->pool, ptrs, 20);
 }
 
+TEST_F(cache, clear_leaves_what_is_on_its_way_into_a_cache)
+{
+	uint64_t key = mp_bucket_key(4096, false), offset;
+	void *blocks[8];
+	bool reused[8];
+	unsigned int nr;
+
+	ASSERT_EQ(0, mp_take_cached(self->pool, key, blocks, reused, 8, &nr));
+	ASSERT_LT(0, nr);
+	ASSERT_EQ(0, mp_space_offset(self->pool, blocks[0], &offset));
+	EXPECT_TRUE(mp_track_look(self->pool, offset) & MP_ID_CACHED);
+	EXPECT_EQ(0, mempool_clear(self->pool));
+	EXPECT_EQ(nr * 4096, held_bytes(self->pool));
+	mp_give_cached(self->pool, blocks, nr);
+	EXPECT_EQ(0, held_bytes(self->pool));
+	EXPECT_EQ(0, stats_of(self->pool).bad_releases);
+}
+
 TEST_F(cache, clear_keeps_the_peak_exact)
 {
 	int i;
