@@ -17,7 +17,10 @@ static uint64_t size_of(const struct mempool *pool, unsigned int id)
 	return id < MP_FIRST_POOL ? pool->track.key_of[id] >> 1 : 0;
 }
 
-/* More room, touched at once, up to @room. Without memory it stays as it is. */
+/*
+ * More room, touched at once, up to @room. Without memory it stays as it is. The
+ * old array goes last, for a child forked at any moment frees what it finds here.
+ */
 static void have_room(struct mp_depot *depot, unsigned int room)
 {
 	int saved = errno;
@@ -27,11 +30,13 @@ static void have_room(struct mp_depot *depot, unsigned int room)
 		room = depot->max;
 	if (room <= depot->room)
 		return;
-	blocks = realloc(depot->blocks, room * sizeof(blocks[0]));
+	blocks = malloc(room * sizeof(blocks[0]));
 	if (blocks) {
-		memset(blocks + depot->room, 0, (room - depot->room) * sizeof(blocks[0]));
-		depot->blocks = blocks;
+		if (depot->nr)
+			memcpy(blocks, depot->blocks, depot->nr * sizeof(blocks[0]));
+		memset(blocks + depot->nr, 0, (room - depot->nr) * sizeof(blocks[0]));
 		depot->room = room;
+		free(__atomic_exchange_n(&depot->blocks, blocks, __ATOMIC_SEQ_CST));
 	}
 	errno = saved;
 }
@@ -127,6 +132,6 @@ void mp_depot_free(struct mempool *pool, unsigned int id)
 {
 	struct mp_depot *depot = &pool->cache.depots[id];
 
-	free(depot->blocks);
+	free(__atomic_exchange_n(&depot->blocks, NULL, __ATOMIC_SEQ_CST));
 	*depot = (struct mp_depot) { 0 };
 }
