@@ -113,7 +113,14 @@ struct mempool_blocks_head {
  * other way round (@lims). Said to be atomic they cost several instructions more;
  * only a checker of threads needs to be told.
  */
-#ifdef __SANITIZE_THREAD__
+#if defined(__SANITIZE_THREAD__)
+#define MEMPOOL_THREADS_CHECKED	1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MEMPOOL_THREADS_CHECKED	1
+#endif
+#endif
+#ifdef MEMPOOL_THREADS_CHECKED
 #define MEMPOOL_GET(word)	__atomic_load_n(&(word), __ATOMIC_RELAXED)
 #define MEMPOOL_SET(word, to)	__atomic_store_n(&(word), to, __ATOMIC_RELAXED)
 #else
