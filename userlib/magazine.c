@@ -6,20 +6,31 @@
  * Fresh blocks, which no user had yet, lie at the bottom of a magazine, below
  * its lim: so each is counted when it is first used, and no sooner.
  *
- * All functions are the owner's, but for mp_magazine_recall() and
- * mp_magazine_count().
+ * All functions are the owner's, but for mp_magazine_recall(), mp_magazine_look()
+ * and mp_magazine_count().
  */
 #include <string.h>
 
 #include "thread.h"
 
-/* Blocks in a magazine; of another thread's, about. */
+/*
+ * Blocks in a magazine, and where they begin; of another thread's, about: they lie
+ * in its slots anyway.
+ */
+unsigned int mp_magazine_look(struct mp_thread *t, unsigned int id, void ***bottom)
+{
+	void **top;
+
+	*bottom = __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED);
+	top = __atomic_load_n(&t->hot.tops[id], __ATOMIC_RELAXED);
+	return *bottom && top > *bottom ? top - *bottom : 0;
+}
+
 unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id)
 {
-	void **bottom = __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED);
-	void **top = __atomic_load_n(&t->hot.tops[id], __ATOMIC_RELAXED);
+	void **bottom;
 
-	return bottom && top > bottom ? top - bottom : 0;
+	return mp_magazine_look(t, id, &bottom);
 }
 
 void mp_magazine_set_lim(struct mp_thread *t, unsigned int id)

@@ -28,7 +28,7 @@ static struct mempool_blocks **pool_at(struct mempool *pool, unsigned int id)
 /* Its magazine is of this pool, not of one that had the id before. */
 static bool is_of(const struct mp_thread *t, const struct mempool_blocks *blocks)
 {
-	return t->cold[blocks->head.magazine].serial == blocks->serial;
+	return mp_load(&t->cold[blocks->head.magazine].serial) == blocks->serial;
 }
 
 static bool is_out(const struct mempool_blocks *blocks, uint32_t index)
@@ -496,11 +496,15 @@ static uint64_t count_disorder(struct mempool_blocks *blocks)
 	struct mp_depot *depot = &pool->cache.depots[id];
 	struct order order = { 0 };
 	struct mp_thread *t;
+	unsigned int nr;
+	void **bottom;
 	uint32_t i;
 
-	for (t = pool->cache.threads; t; t = t->next)
-		if (is_of(t, blocks) && t->cold[id].bottom)
-			walk(blocks, &order, t->cold[id].bottom, mp_magazine_count(t, id));
+	for (t = pool->cache.threads; t; t = t->next) {
+		nr = is_of(t, blocks) ? mp_magazine_look(t, id, &bottom) : 0;
+		if (nr)
+			walk(blocks, &order, bottom, nr);
+	}
 	pthread_mutex_lock(&pool->cache.depot_lock);
 	walk(blocks, &order, depot->blocks, depot->nr);
 	pthread_mutex_unlock(&pool->cache.depot_lock);

@@ -116,6 +116,7 @@ void mp_threads_leave(struct mempool *pool);
 
 /* ---- magazine.c ---- */
 
+unsigned int mp_magazine_look(struct mp_thread *t, unsigned int id, void ***bottom);
 unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id);
 void mp_magazine_set_lim(struct mp_thread *t, unsigned int id);
 void mp_magazine_set_top(struct mp_thread *t, unsigned int id, void **top);
@@ -131,7 +132,7 @@ void mp_magazine_recall(struct mp_thread *t, unsigned int id);
 
 static inline bool mp_magazine_recalled(const struct mp_thread *t, unsigned int id)
 {
-	return t->cold[id].bottom &&
+	return __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED) &&
 		__atomic_load_n(&t->hot.lims[id], __ATOMIC_RELAXED) == MP_NOTHING;
 }
 

@@ -147,6 +147,44 @@ TEST_F(races, block_pools_come_and_go_while_others_trim)
 	end(threads, self);
 }
 
+struct recall {
+	struct mempool_blocks *blocks;
+	atomic_bool stop;
+	atomic_uint failed;
+};
+
+static void *coalesce_until_told(void *arg)
+{
+	struct recall *recall = arg;
+
+	while (!recall->stop)
+		recall->failed += mempool_coalesce(recall->blocks) != 0;
+	return NULL;
+}
+
+TEST_F(races, blocks_are_called_back_while_their_magazine_grows)
+{
+	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
+	struct recall recall = { 0 };
+	unsigned int indices[64];
+	pthread_t thread;
+	int i;
+
+	opts.block_size = 1000;
+	opts.num_blocks = 256;
+	opts.cache_blocks = 64;
+	ASSERT_EQ(0, mempool_blocks_create(&recall.blocks, self->pool, &opts));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, coalesce_until_told, &recall));
+	for (i = 0; i < 6 * ROUNDS; i++) {
+		ASSERT_EQ(0, mempool_get_blocks(recall.blocks, NULL, indices, 64));
+		EXPECT_EQ(0, mempool_return_blocks(recall.blocks, indices, 64));
+	}
+	recall.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, recall.failed);
+	mempool_blocks_close(recall.blocks);
+}
+
 static void *sessions_until_told(void *arg)
 {
 	FIXTURE_DATA(races) *self = arg;
