@@ -45,8 +45,8 @@ err_pages:
  *
  * A compound page of that node, of another node, or single pages. A kernel without
  * huge pages gets single pages: it could not map a compound page by one entry, and
- * MADV_COLD on a part of one would never end, as split_folio() is a stub there
- * that does nothing and reports success (seen on Debian's 6.12 with PREEMPT_RT).
+ * MADV_COLD on a part of one would never end, as split_folio() is empty there
+ * and reports success (seen on Debian's 6.12 with PREEMPT_RT).
  *
  * Context: sleeps; no lock held.
  * Return: 0 or -ENOMEM.
