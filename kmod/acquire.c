@@ -56,8 +56,9 @@ static bool mp_request_possible(struct mp_request *req, unsigned long *coming)
 	mp_arena_look_at_pinned(true);
 	while (mp_within_reach(req, coming) < req->missing)
 		if (!mp_arena_replace_pinned())
-			return false;
-	return true;
+			break;
+	/* Anew: a pin may have ended, which left nothing to replace. */
+	return mp_within_reach(req, coming) >= req->missing;
 }
 
 /* Step 2. */

@@ -10,6 +10,7 @@
  */
 
 #include <linux/jiffies.h>
+#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
@@ -34,6 +35,14 @@ struct mp_exile {
 	struct mp_pages pages;
 	struct mp_owner *charged;
 };
+
+/*
+ * Held by who takes pinned chunks off their list. A request waits for the worker
+ * here, or it would count without those that the worker is looking at.
+ *
+ * Order of locks: mp_short_lock, this one, those of page tables and of the arena.
+ */
+static DEFINE_MUTEX(mp_pinned_lock);
 
 static struct delayed_work mp_pinned_work;
 static unsigned long mp_next_run;	/* of it, if pending; arena lock */
@@ -142,12 +151,14 @@ void mp_arena_look_at_pinned(bool all)
 	struct mp_chunk *chunk, *next;
 	LIST_HEAD(due);
 
+	mutex_lock(&mp_pinned_lock);
 	mp_claim_pinned(all, &due);
 	list_for_each_entry_safe(chunk, next, &due, list) {
 		list_del(&chunk->list);
 		mp_look_at(chunk);
 		cond_resched();
 	}
+	mutex_unlock(&mp_pinned_lock);
 	mp_pinned_free_exiles(false);
 }
 
@@ -191,6 +202,7 @@ static struct mp_chunk *mp_claim_replaceable(void)
 {
 	struct mp_chunk *chunk = NULL;
 
+	mutex_lock(&mp_pinned_lock);
 	spin_lock(&mp_arena.lock);
 	if (mp_arena.nr_replaced < mp_arena.spare)
 		chunk = list_first_entry_or_null(&mp_arena.pinned, struct mp_chunk, list);
@@ -199,6 +211,7 @@ static struct mp_chunk *mp_claim_replaceable(void)
 		mp_arena.nr_replaced++;
 	}
 	spin_unlock(&mp_arena.lock);
+	mutex_unlock(&mp_pinned_lock);
 	return chunk;
 }
 
