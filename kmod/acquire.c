@@ -15,8 +15,8 @@
  *	   longest idle session first;
  *	4. wait for chunks that others are handing over or zeroing.
  *
- * Order of locks: mp_short_lock, sessions' list, a session's mutex. No session's
- * mutex is held by the caller.
+ * Order of locks: mp_short_lock; then mp_pinned_lock (pinned.c), or the sessions'
+ * list and a session's mutex. No session's mutex is held by the caller.
  */
 
 #include <linux/mutex.h>

@@ -9,7 +9,8 @@
  * acquired) -> list of pools -> pool -> arena. mmap_lock is outside the lock of a
  * page, which is outside a chunk's lock; .fault takes no mutex. None of these is
  * held across copies from and to user memory, zeroing, unmap_mapping_range() or
- * the allocation of pages. (mp_short_lock, outside of all, is: see acquire.c.)
+ * the allocation of pages. (mp_short_lock and mp_pinned_lock, outside of all, are:
+ * see acquire.c.)
  */
 #ifndef MP_SESSION_H
 #define MP_SESSION_H
