@@ -241,11 +241,15 @@ static int take(struct mempool *pool, const struct mp_call *call, uint64_t key, 
 	return ret;
 }
 
+/* One block, out of the caches if there are any. */
 static void *take_one(struct mempool *pool, const struct mp_call *call, uint64_t key, size_t size)
 {
 	void *ptr;
-	int ret = take(pool, call, key, size, &ptr, 1);
+	int ret;
 
+	if (pool->cache.bytes)
+		return mp_cache_alloc(pool, key);
+	ret = take(pool, call, key, size, &ptr, 1);
 	return ret ? mp_null(ret) : ptr;
 }
 
@@ -262,8 +266,6 @@ static __attribute__((noinline)) void *slow_alloc(struct mempool *pool, size_t s
 	ret = bucket_for(pool, &call, size, &key);
 	if (ret)
 		return mp_null(ret);
-	if (pool->cache.bytes)
-		return mp_cache_alloc(pool, key);
 	return take_one(pool, &call, key, size);
 }
 
@@ -303,7 +305,7 @@ MEMPOOL_API void *mempool_aligned_alloc(struct mempool *pool, size_t alignment, 
 	stride = ((key >> 1) + MEMPOOL_BLOCK_ALIGN - 1) & -(uint64_t)MEMPOOL_BLOCK_ALIGN;
 	if (stride % alignment || pool->checked)	/* whose bucket may be another */
 		key |= 1;
-	return pool->cache.bytes ? mp_cache_alloc(pool, key) : take_one(pool, call, key, size);
+	return take_one(pool, call, key, size);
 }
 
 /* A magazine at a time out of the caches; a refill is a batch. */

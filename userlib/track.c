@@ -147,8 +147,7 @@ static uint64_t *key_at(struct mp_track *track, uint64_t *keys, uint64_t offset)
 
 /*
  * A block of the bucket is out, or with MP_ID_CACHED in a cache, and ours until we
- * tell anybody. -EBADE: the
- * device gave an offset where no block can be; -ENOMEM.
+ * tell anybody. -EBADE: the device gave an offset where no block can be; -ENOMEM.
  */
 int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_t key)
 {
