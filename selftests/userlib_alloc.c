@@ -495,15 +495,15 @@ TEST_F(pool, ten_near_sizes_reuse_nine_times)
 	EXPECT_EQ(0.9, mp_stats(self->pool).reuse_rate);
 }
 
-TEST_F(pool, statistics_fill_no_more_than_asked)
+TEST_F(pool, statistics_of_no_known_size_are_refused)
 {
 	struct mempool_stats stats;
 
 	memset(&stats, 0xee, sizeof(stats));
-	ASSERT_NE(NULL, mempool_alloc(self->pool, 800));
-	EXPECT_EQ(0, mempool_get_stats(self->pool, &stats, 8));
-	EXPECT_EQ(1, stats.new_allocations);
-	EXPECT_EQ(0xeeeeeeeeeeeeeeeeull, stats.reused_allocations);
+	EXPECT_EQ(-EINVAL, mempool_get_stats(self->pool, &stats, 0));
+	EXPECT_EQ(-EINVAL, mempool_get_stats(self->pool, &stats, 8));
+	EXPECT_EQ(-EINVAL, mempool_get_stats(self->pool, &stats, sizeof(stats) - 1));
+	EXPECT_EQ(0xeeeeeeeeeeeeeeeeull, stats.new_allocations);
 }
 
 TEST_F(pool, statistics_are_zero_where_unknown)

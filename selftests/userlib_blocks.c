@@ -652,15 +652,14 @@ TEST_F(shared, a_readonly_session_looks_on)
 	mempool_close(pool);
 }
 
-TEST_F(blocks, statistics_fill_no_more_than_asked)
+TEST_F(blocks, statistics_of_no_known_size_are_refused)
 {
 	struct mempool_blocks_stats stats;
 
 	memset(&stats, 0xee, sizeof(stats));
-	EXPECT_EQ(0, mempool_blocks_get_stats(self->blocks, &stats, 16));
-	EXPECT_EQ(1000, stats.block_size);
-	EXPECT_EQ(1024, stats.stride);
-	EXPECT_EQ(0xeeeeeeeeeeeeeeeeull, stats.num_blocks);
+	EXPECT_EQ(-EINVAL, mempool_blocks_get_stats(self->blocks, &stats, 16));
+	EXPECT_EQ(-EINVAL, mempool_blocks_get_stats(self->blocks, &stats, sizeof(stats) - 1));
+	EXPECT_EQ(0xeeeeeeeeeeeeeeeeull, stats.block_size);
 }
 
 TEST_HARNESS_MAIN

@@ -408,7 +408,7 @@ MEMPOOL_API int mempool_preallocate(struct mempool *pool, size_t size, unsigned 
 	int ret;
 
 	if (mp_inherited(pool))
-		return -EPERM;
+		return mp_refuse(pool, MP_CALL(__func__));
 	ret = mp_ioctl(pool, MEMPOOL_IOC_PREALLOCATE, &cmd);
 	if (!ret)
 		ret = mp_ioctl(pool, MEMPOOL_IOC_STATS, &stats);

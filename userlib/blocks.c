@@ -185,8 +185,11 @@ static int create(struct mempool_blocks **blocks, struct mempool *pool,
 MEMPOOL_API int mempool_blocks_create(struct mempool_blocks **blocks, struct mempool *pool,
 				      const struct mempool_blocks_options *opts)
 {
-	int saved = errno, ret = mp_inherited(pool) ? -EPERM : create(blocks, pool, opts);
+	int saved = errno, ret;
 
+	if (mp_inherited(pool))
+		return mp_refuse(pool, MP_CALL(__func__));
+	ret = create(blocks, pool, opts);
 	errno = saved;
 	return ret;
 }
@@ -210,8 +213,11 @@ static int open_named(struct mempool_blocks **blocks, struct mempool *pool, cons
 MEMPOOL_API int mempool_blocks_open(struct mempool_blocks **blocks, struct mempool *pool,
 				    const char *name)
 {
-	int saved = errno, ret = mp_inherited(pool) ? -EPERM : open_named(blocks, pool, name);
+	int saved = errno, ret;
 
+	if (mp_inherited(pool))
+		return mp_refuse(pool, MP_CALL(__func__));
+	ret = open_named(blocks, pool, name);
 	errno = saved;
 	return ret;
 }
@@ -235,8 +241,11 @@ MEMPOOL_API void mempool_blocks_close(struct mempool_blocks *blocks)
 MEMPOOL_API int mempool_blocks_remove(struct mempool *pool, const char *name)
 {
 	struct mempool_pool_remove cmd = { 0 };
-	int ret = mp_inherited(pool) ? -EPERM : copy_name(cmd.name, name);
+	int ret;
 
+	if (mp_inherited(pool))
+		return mp_refuse(pool, MP_CALL(__func__));
+	ret = copy_name(cmd.name, name);
 	return ret ? ret : mp_ioctl(pool, MEMPOOL_IOC_POOL_REMOVE, &cmd);
 }
 

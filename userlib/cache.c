@@ -151,17 +151,32 @@ static uint64_t not_below(uint64_t now, uint64_t before)
 	return (int64_t)(now - before) < 0 ? before : now;
 }
 
+/*
+ * What came back, of what had gone out before now; never more, for what is claimed
+ * once cannot be taken back. So @allocs has been read before, and if a magazine
+ * cannot be looked at there is nothing new to say.
+ */
+static uint64_t count_releases(struct mp_thread *t, uint64_t allocs)
+{
+	uint64_t releases = allocs;
+	struct mp_look look;
+	unsigned int id;
+
+	for (id = 1; id < MP_ID_OTHER; id++) {
+		if (!mp_magazine_look(t, id, &look))
+			return t->claimed_releases;
+		releases += look.nr - look.net;
+	}
+	return releases;
+}
+
 /* Counters that the kernel has not heard of. Global lock held. */
 static void claim_thread(struct mp_thread *t, struct mempool_claims *claims)
 {
 	uint64_t new = mp_load(&t->new), bad = mp_load(&t->bad), releases;
 	uint64_t allocs = not_below(mp_load(&t->hot.allocs), t->claimed_allocs);
-	unsigned int id;
 
-	releases = allocs;
-	for (id = 1; id < MP_ID_OTHER; id++)
-		releases += mp_magazine_count(t, id) - mp_load(&t->cold[id].net);
-	releases = not_below(releases, t->claimed_releases);
+	releases = not_below(count_releases(t, allocs), t->claimed_releases);
 	if (new - t->claimed_new > allocs - t->claimed_allocs)
 		new = t->claimed_new + allocs - t->claimed_allocs;
 	claims->new_allocations += new - t->claimed_new;

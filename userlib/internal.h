@@ -413,6 +413,15 @@ static inline int mp_ioctl(struct mempool *pool, unsigned long cmd, void *arg)
 	return pool->dev.ops->ioctl(&pool->dev, cmd, arg);
 }
 
+/*
+ * A command that changes nothing, which forked children may send too; but not to an
+ * in-process device, of which they have a copy, locked perhaps.
+ */
+static inline int mp_ask(struct mempool *pool, unsigned long cmd, void *arg)
+{
+	return mp_inherited(pool) && pool->dev.fd < 0 ? -EPERM : mp_ioctl(pool, cmd, arg);
+}
+
 /* Result of a function that returns a pointer. */
 static inline void *mp_null(int err)
 {

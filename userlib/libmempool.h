@@ -103,9 +103,9 @@ struct mempool_options {
 	int node;			/* NUMA node preferred; -1: the caller's */
 	int64_t cache_bytes;		/* most a thread keeps; 0: none, -1: 1/32 of the reserve, <= 32 MiB */
 };
+/* Every field, in order: C++ compilers warn of what is left out. */
 #define MEMPOOL_OPTIONS_INIT \
-	{ .size = sizeof(struct mempool_options), .max_cached = -1, \
-	  .max_cached_bytes = -1, .node = -1, .cache_bytes = -1 }
+	{ sizeof(struct mempool_options), NULL, 0, 0, NULL, -1, -1, 0, 0, -1, -1 }
 
 /*
  * mempool_open() - open a session
@@ -237,6 +237,9 @@ struct mempool_stats {
 /*
  * mempool_get_stats() - counters of this pool
  * @size: sizeof(*stats) as the caller knows it
+ *
+ * Through an inherited handle too, but not of an in-process device.
+ * Errors: EINVAL (@size is of no version of the structure), EPERM.
  */
 int mempool_get_stats(struct mempool *pool, struct mempool_stats *stats, size_t size);
 
@@ -256,7 +259,7 @@ struct mempool_blocks_options {
 	unsigned int cache_blocks;	/* private: most a thread keeps ready; 0: none */
 };
 #define MEMPOOL_BLOCKS_OPTIONS_INIT \
-	{ .size = sizeof(struct mempool_blocks_options), .threshold = -1 }
+	{ sizeof(struct mempool_blocks_options), 0, 0, -1, NULL, 0, 0, 0 }
 
 /*
  * mempool_blocks_create() - @num_blocks blocks of @block_size bytes
@@ -402,7 +405,7 @@ struct mempool_blocks_stats {
 	double free_list_disorder;	/* percent */
 };
 
-/* mempool_blocks_get_stats() - @size: sizeof(*stats) as the caller knows it */
+/* mempool_blocks_get_stats() - likewise of a block pool */
 int mempool_blocks_get_stats(struct mempool_blocks *blocks, struct mempool_blocks_stats *stats,
 			     size_t size);
 

@@ -13,24 +13,55 @@
 
 #include "thread.h"
 
+/* ---- looked at by others ----------------------------------------------------- */
+
+#define LOOKS	100
+
 /*
- * Blocks in a magazine, and where they begin; of another thread's, about: they lie
- * in its slots anyway.
+ * Now there are @nr blocks from @bottom on, and @more have come in. Who looks
+ * meanwhile sees that @changes is odd, or has changed, and looks again (a sequence
+ * counter: what is stored in between is stored with release, and loaded with acquire).
  */
-unsigned int mp_magazine_look(struct mp_thread *t, unsigned int id, void ***bottom)
+static void set(struct mp_thread *t, unsigned int id, void **bottom, unsigned int nr, int more)
 {
+	struct mp_cold *c = &t->cold[id];
+
+	__atomic_store_n(&c->changes, c->changes + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->bottom, bottom, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->net, c->net + more, __ATOMIC_RELEASE);
+	__atomic_store_n(&t->hot.tops[id], bottom ? bottom + nr : NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->changes, c->changes + 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * A magazine as it was at one moment, another thread's too. False, and nothing, if it
+ * is being changed all the time, its thread having been interrupted there.
+ */
+bool mp_magazine_look(struct mp_thread *t, unsigned int id, struct mp_look *look)
+{
+	struct mp_cold *c = &t->cold[id];
+	unsigned int looks, before;
 	void **top;
 
-	*bottom = __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED);
-	top = __atomic_load_n(&t->hot.tops[id], __ATOMIC_RELAXED);
-	return *bottom && top > *bottom ? top - *bottom : 0;
+	for (looks = 0; looks < LOOKS; looks++) {
+		before = __atomic_load_n(&c->changes, __ATOMIC_ACQUIRE);
+		look->bottom = __atomic_load_n(&c->bottom, __ATOMIC_ACQUIRE);
+		look->net = __atomic_load_n(&c->net, __ATOMIC_ACQUIRE);
+		top = __atomic_load_n(&t->hot.tops[id], __ATOMIC_ACQUIRE);
+		look->nr = look->bottom ? top - look->bottom : 0;
+		if (!(before & 1) && __atomic_load_n(&c->changes, __ATOMIC_RELAXED) == before)
+			return true;
+	}
+	*look = (struct mp_look) { 0 };
+	return false;
 }
 
 unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id)
 {
-	void **bottom;
+	struct mp_look look;
 
-	return mp_magazine_look(t, id, &bottom);
+	mp_magazine_look(t, id, &look);
+	return look.nr;
 }
 
 void mp_magazine_set_lim(struct mp_thread *t, unsigned int id)
@@ -88,20 +119,17 @@ bool mp_magazine_resize(struct mp_thread *t, unsigned int id, unsigned int slots
 	struct mp_cold *c = &t->cold[id];
 	unsigned int old = mp_magazine_slots(t, id);
 	unsigned int nr = old ? t->hot.tops[id] - c->bottom : 0;
-	void **bottom = get_slots(t, slots);
+	void **bottom = get_slots(t, slots), **before = c->bottom;
 
 	if (!bottom)
 		return false;
 	if (nr)
-		memcpy(bottom, c->bottom, nr * sizeof(bottom[0]));
-	if (old)
-		put_slots(t, c->bottom, old);
+		memcpy(bottom, before, nr * sizeof(bottom[0]));
 	t->hot.ends[id] = bottom + slots;
-	/* Readers of the count may see old and new mixed: none, or a number too small. */
-	mp_magazine_set_top(t, id, NULL);
-	__atomic_store_n(&c->bottom, bottom, __ATOMIC_RELEASE);
-	mp_magazine_set_top(t, id, bottom + nr);
+	set(t, id, bottom, nr, 0);
 	mp_magazine_set_lim(t, id);
+	if (old)
+		put_slots(t, before, old);
 	return true;
 }
 
@@ -112,13 +140,12 @@ void mp_magazine_drop(struct mp_thread *t, unsigned int id)
 	unsigned int slots = mp_magazine_slots(t, id);
 	void **bottom = c->bottom;
 
-	mp_magazine_set_top(t, id, NULL);
 	mp_magazine_recall(t, id);
 	t->hot.ends[id] = NULL;
 	c->fresh = 0;
 	c->filled = false;
 	c->emptied = false;
-	__atomic_store_n(&c->bottom, NULL, __ATOMIC_RELEASE);
+	set(t, id, NULL, 0, 0);
 	put_slots(t, bottom, slots);
 }
 
@@ -159,8 +186,7 @@ void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int i
 	give(pool, id, from - fresh, fresh);
 	memmove(from - fresh, from + used, (top - from - used) * sizeof(*from));
 	c->fresh -= fresh;
-	mp_store(&c->net, c->net - nr);
-	mp_magazine_set_top(t, id, top - nr);
+	set(t, id, c->bottom, top - nr - c->bottom, -(int)nr);
 	mp_magazine_set_lim(t, id);
 }
 
@@ -189,8 +215,7 @@ void mp_magazine_filled(struct mp_thread *t, unsigned int id, unsigned int nr)
 	struct mp_cold *c = &t->cold[id];
 
 	c->filled = true;
-	mp_store(&c->net, c->net + nr);
-	mp_magazine_set_top(t, id, c->bottom + nr);
+	set(t, id, c->bottom, nr, nr);
 	mp_magazine_set_lim(t, id);
 }
 

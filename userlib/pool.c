@@ -172,7 +172,7 @@ static int refuse_command(struct mp_device *dev, unsigned long cmd, void *arg)
 	(void)dev;
 	(void)cmd;
 	(void)arg;
-	return -EBADF;
+	return -EPERM;
 }
 
 static const struct mp_device_ops closed_ops = { .ioctl = refuse_command };

@@ -280,6 +280,18 @@ static bool retry(struct mempool_blocks *blocks, unsigned int *tries)
 
 /* ---- get and return ---------------------------------------------------------- */
 
+/* Likewise, for who has no magazine and so takes nothing out of the depot. */
+static bool retry_past(struct mempool_blocks *blocks, unsigned int *tries)
+{
+	struct mempool *pool = blocks->head.pool;
+	unsigned int id = blocks->head.magazine;
+	bool any = mp_depot_count(pool, id);
+
+	if (any)
+		mp_depot_empty_one(pool, id);
+	return any || retry(blocks, tries);
+}
+
 /* Past the cache, for want of a magazine. */
 static int get_past(struct mempool_blocks *blocks, void **ptrs, unsigned int *indices,
 		    unsigned int count)
@@ -323,6 +335,8 @@ int mp_pools_get(struct mempool_blocks *blocks, void **ptrs, unsigned int *indic
 		if (!t) {
 			part = count - nr;
 			ret = get_past(blocks, p, x, part);
+			if (ret == -ENOSPC && retry_past(blocks, &tries))
+				ret = part = 0;
 		} else if (part) {
 			/* Unless recalled at this moment. */
 			part *= mempool_try_get_blocks(blocks, p, x, part);
@@ -496,15 +510,12 @@ static uint64_t count_disorder(struct mempool_blocks *blocks)
 	struct mp_depot *depot = &pool->cache.depots[id];
 	struct order order = { 0 };
 	struct mp_thread *t;
-	unsigned int nr;
-	void **bottom;
+	struct mp_look look;
 	uint32_t i;
 
-	for (t = pool->cache.threads; t; t = t->next) {
-		nr = is_of(t, blocks) ? mp_magazine_look(t, id, &bottom) : 0;
-		if (nr)
-			walk(blocks, &order, bottom, nr);
-	}
+	for (t = pool->cache.threads; t; t = t->next)
+		if (is_of(t, blocks) && mp_magazine_look(t, id, &look))
+			walk(blocks, &order, look.bottom, look.nr);
 	pthread_mutex_lock(&pool->cache.depot_lock);
 	walk(blocks, &order, depot->blocks, depot->nr);
 	pthread_mutex_unlock(&pool->cache.depot_lock);
@@ -521,6 +532,7 @@ void mp_pools_correct(struct mempool_blocks *blocks, struct mempool_pool_stats *
 	unsigned int id = blocks->head.magazine;
 	uint64_t gets, net, cached = 0, filled, drained;
 	struct mp_thread *t;
+	struct mp_look look;
 
 	mp_threads_lock();
 	gets = blocks->gets;
@@ -529,8 +541,9 @@ void mp_pools_correct(struct mempool_blocks *blocks, struct mempool_pool_stats *
 		if (!is_of(t, blocks))
 			continue;
 		gets += mp_load(&t->hot.gets[id]);
-		net += mp_load(&t->cold[id].net);
-		cached += mp_magazine_count(t, id);
+		mp_magazine_look(t, id, &look);
+		net += look.net;
+		cached += look.nr;
 	}
 	filled = atomic_load(&blocks->filled);
 	drained = atomic_load(&blocks->drained);

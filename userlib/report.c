@@ -50,16 +50,19 @@ static void say(const char *text)
 void mp_report_caller(const char *what, const void *caller)
 {
 	char name[256], line[320];
+	int saved = errno;
 
 	name_address(name, sizeof(name), caller);
 	snprintf(line, sizeof(line), "mempool:   %s %s\n", what, name);
 	say(line);
+	errno = saved;
 }
 
 /* The first lines: "mempool: CALL(@ptr): ...", and who has called. */
 void mp_report(const struct mp_call *call, const void *ptr, const char *format, ...)
 {
 	char text[256], line[320];
+	int saved = errno;
 	va_list args;
 
 	va_start(args, format);
@@ -67,6 +70,7 @@ void mp_report(const struct mp_call *call, const void *ptr, const char *format, 
 	va_end(args);
 	snprintf(line, sizeof(line), "mempool: %s(%p): %s\n", call->name, ptr, text);
 	say(line);
+	errno = saved;
 	mp_report_caller("called by", call->caller);
 }
 

@@ -5,14 +5,11 @@
 
 #include "internal.h"
 
-/* To a caller whose structure may be shorter or longer than ours. */
+/* To a caller whose structure may be longer than ours. */
 static void copy_out(void *to, size_t to_size, const void *from, size_t from_size)
 {
-	if (to_size > from_size) {
-		memset((char *)to + from_size, 0, to_size - from_size);
-		to_size = from_size;
-	}
-	memcpy(to, from, to_size);
+	memcpy(to, from, from_size);
+	memset((char *)to + from_size, 0, to_size - from_size);
 }
 
 static double share(uint64_t part, uint64_t whole)
@@ -24,9 +21,18 @@ MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *st
 {
 	struct mempool_session_stats from = { 0 };
 	const struct mp_call *call = MP_CALL(__func__);
-	uint64_t cached = (mp_checked_flush(pool, call), mp_cache_claim(pool));
-	int ret = mp_ioctl(pool, MEMPOOL_IOC_STATS, &from);
-	struct mempool_stats to = {
+	struct mempool_stats to;
+	uint64_t cached;
+	int ret;
+
+	if (pool->closed)
+		return mp_refuse(pool, call);
+	if (size < sizeof(to))	/* of the first version */
+		return -EINVAL;
+	mp_checked_flush(pool, call);
+	cached = mp_cache_claim(pool);
+	ret = mp_ask(pool, MEMPOOL_IOC_STATS, &from);
+	to = (struct mempool_stats) {
 		.new_allocations = from.new_allocations,
 		.reused_allocations = from.reused_allocations,
 		.total_allocations = from.total_allocations,
@@ -56,7 +62,7 @@ MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *st
 static int ask(struct mempool_blocks *blocks, struct mempool_blocks_stats *to)
 {
 	struct mempool_pool_stats from = { .pool = blocks->handle };
-	int ret = mp_ioctl(blocks->head.pool, MEMPOOL_IOC_POOL_STATS, &from);
+	int ret = mp_ask(blocks->head.pool, MEMPOOL_IOC_POOL_STATS, &from);
 	uint64_t steps;
 
 	if (!ret && blocks->head.magazine && !mp_inherited(blocks->head.pool))
@@ -91,8 +97,11 @@ MEMPOOL_API int mempool_blocks_get_stats(struct mempool_blocks *blocks,
 					 struct mempool_blocks_stats *stats, size_t size)
 {
 	struct mempool_blocks_stats now;
-	int ret = ask(blocks, &now);
+	int ret;
 
+	if (size < sizeof(now))	/* of the first version */
+		return -EINVAL;
+	ret = ask(blocks, &now);
 	if (!ret)
 		copy_out(stats, size, &now, sizeof(now));
 	return ret;

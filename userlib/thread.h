@@ -25,7 +25,7 @@
 #define MP_SLOTS	8192u	/* of all magazines of a thread */
 #define MP_MAX_SLOTS	512u	/* of a magazine: a power of two */
 #define MP_FIRST_SLOTS	8u
-#define MP_MIN_SLOTS	2u
+#define MP_MIN_SLOTS	1u
 #define MP_FIRST_ROOM	MP_MAX_SLOTS	/* of a depot: what one magazine may leave */
 #define MP_DEPOT_SLOTS	(1u << 20)	/* and most: pointers of 8 MiB */
 #define MP_NR_ORDERS	10	/* magazines have 2^order slots */
@@ -35,6 +35,7 @@
 /**
  * struct mp_cold - the part of a magazine that only the slow path needs
  * @bottom: NULL: not in use
+ * @changes: odd while @bottom, @net and the top change, see mp_magazine_look()
  * @fresh: blocks at the bottom that no user had
  * @filled: since it came into use
  * @emptied: and its bucket has run out of blocks since it was last full
@@ -43,6 +44,7 @@
  */
 struct mp_cold {
 	void **bottom;
+	unsigned int changes;
 	unsigned int fresh;
 	bool filled;
 	bool emptied;
@@ -116,7 +118,19 @@ void mp_threads_leave(struct mempool *pool);
 
 /* ---- magazine.c ---- */
 
-unsigned int mp_magazine_look(struct mp_thread *t, unsigned int id, void ***bottom);
+/**
+ * struct mp_look - a magazine as it was at one moment
+ * @bottom: where its blocks begin, or NULL
+ * @nr: blocks
+ * @net: as in struct mp_cold; less @nr: blocks that users have
+ */
+struct mp_look {
+	void **bottom;
+	unsigned int nr;
+	uint64_t net;
+};
+
+bool mp_magazine_look(struct mp_thread *t, unsigned int id, struct mp_look *look);
 unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id);
 void mp_magazine_set_lim(struct mp_thread *t, unsigned int id);
 void mp_magazine_set_top(struct mp_thread *t, unsigned int id, void **top);

@@ -13,7 +13,7 @@
 
 #include "kselftest_harness.h"
 
-#include "internal.h"
+#include "thread.h"
 
 #define MIB	(1u << 20)
 
@@ -473,6 +473,22 @@ TEST_F(cache, a_warm_burst_of_large_blocks_sends_no_command)
 	EXPECT_EQ(before, commands);
 }
 
+/* One slot is enough for it. */
+TEST_F(cache, a_warm_pair_of_a_block_as_large_as_the_cache_sends_no_command)
+{
+	unsigned int before, i;
+	struct mempool *pool;
+
+	self->opts.cache_bytes = mempool_round_to_bucket(self->pool, MIB);
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	ASSERT_EQ(0, mempool_release(pool, mempool_alloc(pool, MIB)));
+	before = commands;
+	for (i = 0; i < 100; i++)
+		ASSERT_EQ(0, mempool_release(pool, mempool_alloc(pool, MIB)));
+	EXPECT_EQ(before, commands);
+	mempool_close(pool);
+}
+
 TEST_F(cache, flush_gives_all_back)
 {
 	mempool_release(self->pool, mempool_alloc(self->pool, 1000));
@@ -891,6 +907,49 @@ static void *outlive(void *arg)
 		return (void *)2;
 	mempool_close(other);
 	return NULL;
+}
+
+struct moving {
+	struct mempool *pool;
+	struct mp_thread *t;
+	pthread_barrier_t barrier;
+};
+
+static void *change_a_magazine(void *arg)
+{
+	struct moving *m = arg;
+	unsigned int id = mp_track_id(m->pool, mp_bucket_key(1024, false));
+
+	mempool_release(m->pool, mempool_alloc(m->pool, 1024));
+	m->t = mp_thread_of(m->pool, false);
+	pthread_barrier_wait(&m->barrier);
+	pthread_barrier_wait(&m->barrier);
+	/* As if it were interrupted in the middle of it, with blocks in no array. */
+	m->t->cold[id].changes++;
+	m->t->hot.tops[id] += 5;
+	pthread_barrier_wait(&m->barrier);
+	pthread_barrier_wait(&m->barrier);
+	m->t->hot.tops[id] -= 5;
+	m->t->cold[id].changes++;
+	return NULL;
+}
+
+TEST_F(cache, a_magazine_that_is_being_changed_is_not_counted)
+{
+	struct moving m = { .pool = self->pool };
+	pthread_t thread;
+
+	pthread_barrier_init(&m.barrier, NULL, 2);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, change_a_magazine, &m));
+	pthread_barrier_wait(&m.barrier);
+	EXPECT_EQ(1, stats_of(self->pool).releases);
+	pthread_barrier_wait(&m.barrier);
+	pthread_barrier_wait(&m.barrier);
+	EXPECT_EQ(1, stats_of(self->pool).releases);
+	pthread_barrier_wait(&m.barrier);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(1, stats_of(self->pool).releases);
+	pthread_barrier_destroy(&m.barrier);
 }
 
 TEST_F(cache, a_thread_outlives_the_session_it_had_a_cache_of)

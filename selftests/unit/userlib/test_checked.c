@@ -151,6 +151,8 @@ TEST_F(checked, a_place_without_a_block_is_called_so)
 
 TEST_F(checked, a_closed_pool_is_called_so)
 {
+	struct mempool_blocks *blocks;
+	struct mempool_stats stats;
 	struct mempool *pool;
 	void *ptr;
 
@@ -164,6 +166,29 @@ TEST_F(checked, a_closed_pool_is_called_so)
 	EXPECT_TRUE(said(self, "the pool is closed"));
 	mempool_close(pool);
 	EXPECT_TRUE(said(self, "mempool_close"));
+	EXPECT_EQ(-EPERM, mempool_preallocate(pool, 1, 1));
+	EXPECT_TRUE(said(self, "mempool_preallocate"));
+	EXPECT_EQ(-EPERM, mempool_get_stats(pool, &stats, sizeof(stats)));
+	EXPECT_TRUE(said(self, "mempool_get_stats"));
+	EXPECT_EQ(-EPERM, mempool_blocks_create(&blocks, pool, NULL));
+	EXPECT_TRUE(said(self, "mempool_blocks_create"));
+	EXPECT_EQ(-EPERM, mempool_blocks_open(&blocks, pool, "name"));
+	EXPECT_TRUE(said(self, "mempool_blocks_open"));
+	EXPECT_EQ(-EPERM, mempool_blocks_remove(pool, "name"));
+	EXPECT_TRUE(said(self, "mempool_blocks_remove"));
+}
+
+TEST_F(checked, a_report_leaves_errno_alone)
+{
+	int null = open("/dev/null", O_RDONLY), err = dup(STDERR_FILENO);
+
+	dup2(null, STDERR_FILENO);	/* each write fails */
+	errno = ENOTTY;
+	EXPECT_EQ(-EINVAL, mempool_release(self->pool, &null));
+	EXPECT_EQ(ENOTTY, errno);
+	dup2(err, STDERR_FILENO);
+	close(null);
+	close(err);
 }
 
 /* ---- writes ------------------------------------------------------------------------ */

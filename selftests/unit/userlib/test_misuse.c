@@ -252,8 +252,11 @@ TEST_F(misuse, a_closed_pool_refuses_all_calls)
 {
 	struct mempool_stats stats;
 	struct mempool *pool;
+	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
+	struct mempool_blocks *blocks;
 	void *ptr, *ptrs[2];
 
+	opts.block_size = opts.num_blocks = 8;
 	ASSERT_EQ(0, open_pool(&pool, variant->flags, variant->cache_bytes));
 	ptr = mempool_alloc(pool, 4096);
 	mempool_release(pool, mempool_alloc(pool, 4096));
@@ -271,7 +274,10 @@ TEST_F(misuse, a_closed_pool_refuses_all_calls)
 	EXPECT_EQ(-EPERM, mempool_clear(pool));
 	EXPECT_EQ(-EPERM, mempool_flush(pool));
 	EXPECT_EQ(-EPERM, mempool_preallocate(pool, 4096, 1));
-	EXPECT_EQ(-EBADF, mempool_get_stats(pool, &stats, sizeof(stats)));
+	EXPECT_EQ(-EPERM, mempool_get_stats(pool, &stats, sizeof(stats)));
+	EXPECT_EQ(-EPERM, mempool_blocks_create(&blocks, pool, &opts));
+	EXPECT_EQ(-EPERM, mempool_blocks_open(&blocks, pool, "name"));
+	EXPECT_EQ(-EPERM, mempool_blocks_remove(pool, "name"));
 	EXPECT_EQ(0, mempool_usable_size(pool, ptr));
 	EXPECT_EQ(4096, mempool_round_to_bucket(pool, 4000));
 	mempool_close(pool);
@@ -336,6 +342,34 @@ TEST_F(misuse, a_child_is_refused_and_the_parents_block_stays)
 	EXPECT_EQ(0, mempool_release(self->pool, self->block));
 }
 
+/* It has a copy of the device, which another thread may just have locked. */
+TEST_F(misuse, a_child_gets_no_statistics_of_an_in_process_device)
+{
+	struct mempool_stats stats;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(mempool_get_stats(self->pool, &stats, sizeof(stats)) != -EPERM);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+TEST_F(misuse, statistics_of_no_known_size_are_refused)
+{
+	struct {
+		struct mempool_stats stats;
+		uint64_t later;
+	} longer = { .later = 1 };
+
+	EXPECT_EQ(-EINVAL, mempool_get_stats(self->pool, &longer.stats, 0));
+	EXPECT_EQ(-EINVAL, mempool_get_stats(self->pool, &longer.stats,
+					     sizeof(longer.stats) - 1));
+	EXPECT_EQ(0, mempool_get_stats(self->pool, &longer.stats, sizeof(longer)));
+	EXPECT_EQ(1, longer.stats.currently_allocated);
+	EXPECT_EQ(0, longer.later);
+}
+
 /* ---- block pools ----------------------------------------------------------------- */
 
 static int new_blocks(struct mempool_blocks **blocks, struct mempool *pool)
@@ -352,6 +386,8 @@ TEST_F(misuse, bad_returns_are_refused)
 	struct mempool_blocks_stats stats;
 	struct mempool_blocks *blocks;
 	unsigned int index, twice[2];
+
+	EXPECT_EQ(-EINVAL, mempool_blocks_get_stats(NULL, &stats, sizeof(stats) - 1));
 
 	ASSERT_EQ(0, new_blocks(&blocks, self->pool));
 	ASSERT_NE(NULL, mempool_get_block(blocks, &index));

@@ -11,7 +11,7 @@
 
 #include "kselftest_harness.h"
 
-#include "internal.h"
+#include "thread.h"
 
 #define BLOCKS	1000u
 
@@ -550,6 +550,34 @@ TEST_F(pools, blocks_in_a_running_threads_cache_are_no_reason_for_enospc)
 	atomic_store(&job.wrong, 1);
 	pthread_join(thread, NULL);
 	mempool_blocks_close(job.blocks);
+}
+
+static void *leave_in_the_depot(void *arg)
+{
+	struct job *job = arg;
+	unsigned int indices[BLOCKS];
+
+	if (mempool_get_blocks(job->blocks, NULL, indices, BLOCKS) ||
+	    mempool_return_blocks(job->blocks, indices, BLOCKS))
+		atomic_fetch_add(&job->wrong, 1);
+	return NULL;
+}
+
+TEST_F(pools, blocks_between_threads_are_no_reason_for_enospc_without_a_magazine)
+{
+	struct job job = { .pool = self->pool, .blocks = self->blocks };
+	struct mp_thread *t = mp_thread_of(self->pool, true);
+	unsigned int indices[BLOCKS];
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, leave_in_the_depot, &job));
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, job.wrong);
+	ASSERT_LT(0, mp_depot_count(self->pool, self->blocks->head.magazine));
+	t->used_slots = MP_SLOTS;	/* other magazines have them all */
+	EXPECT_EQ(0, mempool_get_blocks(self->blocks, NULL, indices, BLOCKS));
+	EXPECT_EQ(0, mempool_return_blocks(self->blocks, indices, BLOCKS));
+	EXPECT_EQ(BLOCKS, stats_of(self->blocks).free);
 }
 
 /* ---- fork -------------------------------------------------------------------- */

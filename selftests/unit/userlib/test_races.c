@@ -81,6 +81,7 @@ static void *trim_until_told(void *arg)
 	while (!self->stop) {
 		self->failed += mempool_trim(self->pool) != 0;
 		self->failed += mempool_get_stats(self->pool, &stats, sizeof(stats)) != 0;
+		self->failed += stats.releases > stats.total_allocations;
 	}
 	return NULL;
 }
