@@ -176,12 +176,26 @@ void mp_pools_fold(struct mempool *pool, struct mp_thread *t)
 
 /* ---- magazines --------------------------------------------------------------- */
 
+/*
+ * Slots of a thread's first magazine. Half of it comes with the first refill: as
+ * many blocks as one cache line of @out tells of, so that no two threads write to
+ * one, unless the pool is too small for that.
+ */
+static unsigned int first_slots(const struct mempool_blocks *blocks)
+{
+	unsigned int slots = 2 * MP_CACHE_LINE;
+
+	while (slots > MP_FIRST_SLOTS && slots > blocks->nr / 8)
+		slots /= 2;
+	return slots < blocks->max_slots ? slots : blocks->max_slots;
+}
+
 /* This thread's cache with a magazine for the pool, or NULL. */
 static struct mp_thread *activate(struct mempool_blocks *blocks)
 {
 	struct mempool *pool = blocks->head.pool;
 	struct mp_thread *t = mp_thread_of(pool, true);
-	unsigned int id = blocks->head.magazine, slots = MP_FIRST_SLOTS, max;
+	unsigned int id = blocks->head.magazine, max;
 
 	if (!t)
 		return NULL;
@@ -195,9 +209,7 @@ static struct mp_thread *activate(struct mempool_blocks *blocks)
 		mp_store(&t->cold[id].net, 0);
 		mp_store(&t->cold[id].serial, blocks->serial);
 	}
-	if (slots > blocks->max_slots)
-		slots = blocks->max_slots;
-	if (!mp_magazine_resize(t, id, slots))
+	if (!mp_magazine_resize(t, id, first_slots(blocks)))
 		return NULL;
 	max = DEPOT_FACTOR * blocks->max_slots;
 	mp_depot_prepare(pool, id, max < blocks->nr ? max : blocks->nr);

@@ -22,6 +22,7 @@
 
 #include "internal.h"
 
+#define MP_CACHE_LINE	64u
 #define MP_SLOTS	8192u	/* of all magazines of a thread */
 #define MP_MAX_SLOTS	512u	/* of a magazine: a power of two */
 #define MP_FIRST_SLOTS	8u

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Two threads: blocks that one takes and the other gives back.
+ * Two threads: each with blocks of its own, and blocks that one takes and the other
+ * gives back.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -93,6 +94,24 @@ static int consume(struct side *s)
 		bad |= give_many(size, ptr, batch);
 	}
 	return bad;
+}
+
+/* Nothing is handed over: what they share, if anything, is the allocator's. */
+static int pairs(struct side *s, int nr)
+{
+	size_t size = s->r->size;
+
+	(void)nr;
+	for (long i = 0; i < s->n; i++) {
+		void *ptr = take(size);
+
+		if (UNLIKELY(!ptr))
+			return -1;
+		escape(ptr);
+		if (UNLIKELY(give(ptr, size)))
+			return -1;
+	}
+	return 0;
 }
 
 static int pass(struct side *s, int nr)
@@ -225,6 +244,11 @@ static int test_xthread(const struct request *r)
 	return settled(r, pass, 16 * room_for(r->size) / r->a, r->a);
 }
 
+static int test_pair_both(const struct request *r)
+{
+	return settled(r, pairs, 1000, 1);
+}
+
 static int test_larson(const struct request *r)
 {
 	return settled(r, replace, 50 * HELD, 2);
@@ -236,6 +260,7 @@ static int test_xmalloc(const struct request *r)
 }
 
 const struct test thread_tests[] = {
+	{ "pair-both", test_pair_both },
 	{ "xthread", test_xthread },
 	{ "larson", test_larson },
 	{ "xmalloc", test_xmalloc },

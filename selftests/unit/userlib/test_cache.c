@@ -934,6 +934,46 @@ static void *change_a_magazine(void *arg)
 	return NULL;
 }
 
+struct one {
+	struct mempool *pool;
+	size_t size;
+	void *ptr;
+};
+
+static void *take_one(void *arg)
+{
+	struct one *one = arg;
+
+	one->ptr = mempool_alloc(one->pool, one->size);
+	return NULL;
+}
+
+static uintptr_t line_of(struct mempool *pool, const void *ptr)
+{
+	const struct mempool_thread *t = &mp_thread_of(pool, true)->hot;
+
+	return (uintptr_t)&t->places[((uintptr_t)ptr - t->base) >> pool->track.shift] / 64;
+}
+
+/* Each writes to the table for each block that it takes or gives back. */
+TEST_F(cache, blocks_of_two_threads_do_not_share_a_cache_line_of_the_table)
+{
+	static const size_t sizes[] = { 1, 1025, 2049, 4000, 5000, 10000, 100000 };
+	struct one one = { .pool = self->pool };
+	unsigned int i;
+	pthread_t thread;
+	void *ptr;
+
+	for (i = 0; i < 7; i++) {
+		ptr = mempool_alloc(self->pool, sizes[i]);
+		one.size = sizes[i];
+		ASSERT_EQ(0, pthread_create(&thread, NULL, take_one, &one));
+		pthread_join(thread, NULL);
+		ASSERT_NE(NULL, one.ptr);
+		EXPECT_NE(line_of(self->pool, ptr), line_of(self->pool, one.ptr));
+	}
+}
+
 TEST_F(cache, a_magazine_that_is_being_changed_is_not_counted)
 {
 	struct moving m = { .pool = self->pool };

@@ -580,6 +580,34 @@ TEST_F(pools, blocks_between_threads_are_no_reason_for_enospc_without_a_magazine
 	EXPECT_EQ(BLOCKS, stats_of(self->blocks).free);
 }
 
+static void *take_one(void *arg)
+{
+	struct job *job = arg;
+	unsigned int index = 0;
+
+	mempool_get_block(job->blocks, &index);
+	return (void *)(uintptr_t)index;
+}
+
+/* As long as there are blocks enough: see first_slots(). */
+TEST_F(pools, blocks_of_two_threads_do_not_share_a_cache_line_of_the_table)
+{
+	struct job job = { .pool = self->pool };
+	unsigned int index;
+	pthread_t thread;
+	void *other;
+
+	self->opts.num_blocks = 2048;
+	self->opts.cache_blocks = 128;
+	ASSERT_EQ(0, mempool_blocks_create(&job.blocks, self->pool, &self->opts));
+	ASSERT_NE(NULL, mempool_get_block(job.blocks, &index));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_one, &job));
+	pthread_join(thread, &other);
+	EXPECT_NE((uintptr_t)(job.blocks->head.out + index) / 64,
+		  (uintptr_t)(job.blocks->head.out + (uintptr_t)other) / 64);
+	mempool_blocks_close(job.blocks);
+}
+
 /* ---- fork -------------------------------------------------------------------- */
 
 TEST_F(pools, a_child_is_refused)
