@@ -290,7 +290,7 @@ void mp_arena_grant(struct mp_chunk *chunk, struct mp_owner *owner, struct list_
  * mp_chunk_leave() - first step out of ownership: nobody may map it any more
  * @chunk: owned, off every list
  *
- * The caller takes it out of page tables and calls mp_chunk_settle().
+ * The caller takes it out of its slot and of page tables, and calls mp_chunk_settle().
  */
 void mp_chunk_leave(struct mp_chunk *chunk)
 {

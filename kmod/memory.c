@@ -55,16 +55,13 @@ static int mp_session_bind(struct mp_session *s, u64 first, u64 nr, struct list_
 	return 0;
 }
 
-/**
- * mp_session_detach_idle() - takes idle chunks out of a session's heap
- * @s: locked
- * @nr: most to take; those within the guaranteed minimum stay
- * @chunks: they are added here, still the session's, in no slot
- *
- * Return: how many.
+/*
+ * Takes idle chunks, @nr at most, out of the heap. @leave: they are given up. They leave
+ * while they still count as idle: a request that counts what is within its reach finds
+ * them as the one or as the other, or twice for a moment, but never not at all.
  */
-unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
-				     struct list_head *chunks)
+static unsigned long mp_session_unbind_idle(struct mp_session *s, unsigned long nr, bool leave,
+					    struct list_head *chunks)
 {
 	unsigned long taken = 0;
 	struct mp_chunk *chunk;
@@ -74,12 +71,30 @@ unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
 	while (taken < nr && mp_session_spare_idle(s)) {
 		slot = mp_heap_idle_slot(&s->heap);
 		mp_buckets_vacate(&s->buckets, slot->index);
+		if (leave)
+			mp_chunk_leave(mp_slot_chunk(slot));
 		chunk = mp_heap_unbind(&s->heap, slot->index);
 		list_add_tail(&chunk->list, chunks);
 		taken++;
 		cond_resched();
 	}
 	return taken;
+}
+
+/**
+ * mp_session_detach_idle() - begins to give idle chunks up
+ * @s: locked
+ * @nr: most to take; those within the guaranteed minimum stay
+ * @chunks: they are added here, leaving, in no slot
+ *
+ * mp_session_unlock_and_hand_over() does the rest.
+ *
+ * Return: how many.
+ */
+unsigned long mp_session_detach_idle(struct mp_session *s, unsigned long nr,
+				     struct list_head *chunks)
+{
+	return mp_session_unbind_idle(s, nr, true, chunks);
 }
 
 /* The same for wholly free chunks only: what no cache wants to keep. */
@@ -112,7 +127,7 @@ static unsigned long mp_session_move_idle(struct mp_session *s, unsigned long nr
 
 	lockdep_assert_held(&s->lock);
 	WRITE_ONCE(s->min_chunks, 0);
-	taken = mp_session_detach_idle(s, nr, &moving);
+	taken = mp_session_unbind_idle(s, nr, false, &moving);
 	WRITE_ONCE(s->min_chunks, floor);
 
 	mutex_unlock(&s->lock);

@@ -7,7 +7,7 @@
  * right to map a chunk is a slot's pointer to it. That right is taken away in
  * this order, and nowhere else:
  *
- *	1. clear the slot's pointer (under the session's mutex) and the owner;
+ *	1. clear the owner and the slot's pointer, under the session's mutex;
  *	2. lock and unlock every folio of the chunk: a fault that still saw the
  *	   right has its page table entry in place now, a later one sees it gone;
  *	3. unmap_mapping_range() in the inode of the session;
@@ -266,9 +266,9 @@ void mp_session_unmap(struct mp_session *s, struct list_head *chunks)
 }
 
 /**
- * mp_session_hand_over() - gives chunks up: steps 1 (the owner) to 4
+ * mp_session_hand_over() - gives chunks up: steps 2 to 4
  * @s: not locked
- * @chunks: detached from its heap; the list is empty afterwards
+ * @chunks: leaving, detached from its heap; the list is empty afterwards
  *
  * Does not zero and does not wait for pins. The caller may be any process.
  *
@@ -278,8 +278,6 @@ void mp_session_hand_over(struct mp_session *s, struct list_head *chunks)
 {
 	struct mp_chunk *chunk, *next;
 
-	list_for_each_entry(chunk, chunks, list)
-		mp_chunk_leave(chunk);
 	mp_session_unmap(s, chunks);
 	list_for_each_entry_safe(chunk, next, chunks, list) {
 		list_del(&chunk->list);

@@ -166,13 +166,18 @@ void mp_session_close(struct mp_session *s)
 {
 	LIST_HEAD(chunks);
 
+	/* While it is on the list: others' requests count on what is idle in it. */
+	mutex_lock(&s->lock);
+	WRITE_ONCE(s->min_chunks, 0);
+	mp_session_detach_idle(s, ULONG_MAX, &chunks);
+	mp_session_unlock_and_hand_over(s, &chunks);
+
 	mp_session_delist(s);
 	mp_session_leave_pools(s);
 
 	mutex_lock(&s->lock);
 	/* All books of the session, where the kernel is built to check itself. */
 	VM_WARN_ON_ONCE(!mp_buckets_valid(&s->buckets));
-	WRITE_ONCE(s->min_chunks, 0);
 	mp_buckets_give_all(&s->buckets);
 	mp_buckets_trim(&s->buckets);
 	mp_session_detach_idle(s, ULONG_MAX, &chunks);

@@ -206,6 +206,108 @@ TEST_F(shared_session, a_minimum_for_one_is_had_once)
 	EXPECT_EQ(0, r.wrong);
 }
 
+/* ---- idle memory on its way back, and a request for it --------------------------------- */
+
+#define GIVEN	8	/* chunks */
+
+/* Sessions of users of their own: only the reserve is short. */
+struct handing {
+	atomic_int started;	/* rounds */
+	pthread_barrier_t end;
+	bool by_close;
+	int rounds;
+	int giver, taker;
+	int refused, wrong;
+};
+
+static int open_exact(uid_t uid)
+{
+	int fd = mp_open_as(uid, O_RDWR);
+
+	if (fd >= 0 && _test_configure_granularity(fd, MP_CHUNK)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+static void *taker(void *arg)
+{
+	struct handing *h = arg;
+	long long ret;
+	int i;
+
+	for (i = 0; i < h->rounds; i++) {
+		while (h->started == i)	/* awake: a barrier would have it come late */
+			sched_yield();
+		ret = _test_alloc_one(h->taker, GIVEN * MP_CHUNK);
+		h->refused += ret == -ENOMEM;
+		h->wrong += ret < 0 && ret != -ENOMEM;
+		pthread_barrier_wait(&h->end);
+	}
+	return NULL;
+}
+
+/* One round: what the giver keeps idle, and no more, is what the taker asks for. */
+static bool hand_over_once(struct handing *h)
+{
+	volatile int delay = h->started % 64 * 50;
+
+	if (_test_ioctl_preallocate(h->giver, MP_CHUNK, GIVEN, NULL))
+		return false;
+	h->started++;
+	while (delay--)
+		;
+	if (h->by_close)
+		close(h->giver);
+	else
+		_test_ioctl_trim(h->giver);
+	pthread_barrier_wait(&h->end);
+	if (h->by_close)
+		h->giver = open_exact(MP_USER_A);
+	return h->giver >= 0 && !_test_release_all(h->taker) && _test_ioctl_trim(h->taker) >= 0;
+}
+
+static int hand_over(struct handing *h)
+{
+	pthread_t thread;
+	int i, bad = 0;
+
+	h->giver = open_exact(MP_USER_A);
+	h->taker = open_exact(MP_USER_B);
+	pthread_barrier_init(&h->end, NULL, 2);
+	if (h->giver < 0 || h->taker < 0 || pthread_create(&thread, NULL, taker, h))
+		return -1;
+	for (i = 0; i < h->rounds && !bad; i++)
+		bad = !hand_over_once(h);
+	if (bad)
+		return -1;	/* the taker waits for ever, but this is a test's own process */
+	pthread_join(thread, NULL);
+	close(h->giver);
+	close(h->taker);
+	return h->wrong;
+}
+
+TEST_F(shared_session, a_trim_hides_no_memory_from_a_request)
+{
+	struct handing h = { .rounds = mp_rounds(300) };
+
+	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
+	test_alloc_one(self->s.fd, (MP_CHUNKS - GIVEN) * MP_CHUNK);
+	ASSERT_EQ(0, hand_over(&h));
+	EXPECT_EQ(0, h.refused);
+}
+
+TEST_F(shared_session, a_close_hides_no_idle_memory_from_a_request)
+{
+	struct handing h = { .rounds = mp_rounds(300), .by_close = true };
+
+	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
+	test_alloc_one(self->s.fd, (MP_CHUNKS - GIVEN) * MP_CHUNK);
+	ASSERT_EQ(0, hand_over(&h));
+	EXPECT_EQ(0, h.refused);
+}
+
 /* ---- one name, many creators ----------------------------------------------------------- */
 
 static void create_the_pool(struct race *r, int round)
