@@ -80,6 +80,12 @@ void mp_buckets_init(struct mp_buckets *b, struct mp_heap *heap, const struct mp
 		INIT_HLIST_HEAD(&b->hash[i]);
 }
 
+void mp_buckets_set_tiers(struct mp_buckets *b, const struct mp_tiers *tiers)
+{
+	b->tiers = *tiers;
+	b->recent.bucket = NULL;	/* found by the tiers before */
+}
+
 static u64 slab_bytes(const struct mp_slab *slab)
 {
 	return slab->pages << MP_PAGE_SHIFT;

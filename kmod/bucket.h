@@ -83,6 +83,9 @@ struct mp_buckets {
 
 void mp_buckets_init(struct mp_buckets *b, struct mp_heap *heap, const struct mp_tiers *tiers);
 
+/* Requests are rounded by other tiers from now on; the slabs that there are stay. */
+void mp_buckets_set_tiers(struct mp_buckets *b, const struct mp_tiers *tiers);
+
 /* Frees all tables; blocks issued are forgotten. */
 void mp_buckets_destroy(struct mp_buckets *b);
 

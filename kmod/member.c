@@ -119,7 +119,6 @@ static int mp_handle_publish(struct mp_session *s, struct mp_handle *handle)
 		return err == -EBUSY ? -EMFILE : err;
 	handle->serial = ++s->last_handle;
 	s->nr_pools++;
-	s->started = true;
 	return 0;
 }
 
@@ -588,8 +587,10 @@ int mp_pool_close(struct mp_session *s, u32 id)
 	if (err)
 		return err;
 	handle = xa_erase(&s->pools, id);
-	if (handle)
+	if (handle) {
 		s->nr_pools--;
+		s->started = true;	/* until now there was the pool to tell */
+	}
 	mutex_unlock(&s->lock);
 	if (!handle)
 		return -ENXIO;

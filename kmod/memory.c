@@ -379,6 +379,7 @@ int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 	err = mp_session_lock(s);
 	if (err)
 		return err;
+	s->under_way++;
 	for (;;) {
 		err = mp_session_take(s, req, req->count - nr, taken);
 		if (err)
@@ -388,10 +389,10 @@ int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 			break;
 		cond_resched();
 	}
-	if (nr)
-		s->started = true;
-	else
+	if (!nr) {
+		s->under_way--;
 		mp_count_failure(s, err);
+	}
 	trace_mp_alloc(s, req->size, req->count, nr, err);
 	WRITE_ONCE(s->last_used, jiffies);
 	mutex_unlock(&s->lock);
@@ -410,6 +411,8 @@ void mp_session_publish(struct mp_session *s, struct mp_taken *taken, bool count
 	mutex_lock(&s->lock);
 	for (i = 0; i < taken->nr; i++)
 		mp_buckets_publish(&s->buckets, &taken->tickets[i], count);
+	s->started = true;
+	s->under_way--;
 	mutex_unlock(&s->lock);
 	mp_taken_free(taken);
 }
@@ -423,6 +426,7 @@ void mp_session_abort(struct mp_session *s, struct mp_taken *taken)
 	/* The last first: then fresh blocks are fresh again. */
 	while (taken->nr--)
 		mp_buckets_abort(&s->buckets, &taken->tickets[taken->nr]);
+	s->under_way--;
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);
 	mp_taken_free(taken);
@@ -498,7 +502,7 @@ int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req
 	err = mp_session_lock(s);
 	if (err)
 		return err;
-	s->started = true;
+	s->under_way++;
 	do {
 		err = mp_buckets_prepare(&s->buckets, req->size, flags, req->count, &req->done,
 					 &pages);
@@ -516,6 +520,8 @@ int mp_session_preallocate(struct mp_session *s, struct mempool_preallocate *req
 			err = -EINTR;
 		cond_resched();
 	} while (err == -EAGAIN);
+	s->under_way--;
+	s->started |= req->done;
 	mp_count_failure(s, err);
 	mutex_unlock(&s->lock);
 	return err;

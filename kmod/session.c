@@ -237,6 +237,13 @@ static int mp_check_reach(const struct mempool_configure *conf)
 	return 0;
 }
 
+/* An open pool was allocated, too; one whose handle could not be told is no more. */
+static bool mp_session_too_late(const struct mp_session *s)
+{
+	lockdep_assert_held(&s->lock);
+	return s->started || s->under_way || s->nr_pools;
+}
+
 /* The guaranteed minimum: taken now, or refused with nothing changed. */
 static int mp_session_set_min(struct mp_session *s, u64 bytes)
 {
@@ -248,7 +255,7 @@ static int mp_session_set_min(struct mp_session *s, u64 bytes)
 	/* Unlocked meanwhile: what was had may be gone again, or be in use. */
 	while (!err && chunks > s->heap.nr_backed)
 		err = mp_session_grow(s, chunks * MP_CHUNK_PAGES, false);
-	if (!err && s->started)
+	if (!err && mp_session_too_late(s))
 		err = -EBUSY;
 	if (!err)
 		WRITE_ONCE(s->min_chunks, chunks);
@@ -273,8 +280,10 @@ static int mp_session_apply(struct mp_session *s, const struct mempool_configure
 		s->node = old_node;
 		return err;
 	}
+	/* Slabs of an ALLOC that was undone: the options before made them. */
+	mp_buckets_trim(&s->buckets);
 	if (conf->flags & MEMPOOL_CONFIGURE_TIERS)
-		s->buckets.tiers = *tiers;
+		mp_buckets_set_tiers(&s->buckets, tiers);
 	if (conf->flags & MEMPOOL_CONFIGURE_MAX_CACHED)
 		s->buckets.max_cached = conf->max_cached;
 	if (conf->flags & MEMPOOL_CONFIGURE_MAX_CACHED_BYTES)
@@ -304,7 +313,7 @@ int mp_session_configure(struct mp_session *s, const struct mempool_configure *c
 	err = mp_session_lock(s);
 	if (err)
 		return err;
-	err = s->started ? -EBUSY : mp_session_apply(s, conf, &tiers);
+	err = mp_session_too_late(s) ? -EBUSY : mp_session_apply(s, conf, &tiers);
 	mp_session_detach_free(s, &chunks);
 	mp_session_unlock_and_hand_over(s, &chunks);
 	return err;

@@ -35,7 +35,8 @@
  * @list: in the list of sessions, its lock
  * @min_chunks: never taken back by others' requests; read without lock too
  * @node: NUMA node preferred or NUMA_NO_NODE
- * @started: too late to configure
+ * @started: something was allocated: too late to configure
+ * @under_way: commands that allocate and may yet fail; no time to configure either
  * @last_used: jiffies of the latest allocation or release; read without lock
  * @passed_over: round of reclaim in which it was looked at; list lock
  * @claims: what caches in user space reported
@@ -60,6 +61,7 @@ struct mp_session {
 	unsigned long min_chunks;
 	int node;
 	bool started;
+	unsigned int under_way;
 	unsigned long last_used;
 	unsigned long passed_over;
 	struct mempool_claims claims;

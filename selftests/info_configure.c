@@ -435,10 +435,63 @@ TEST_F(fresh_session, after_a_block_pool_it_is_too_late)
 	EXPECT_EQ(-EBUSY, configure_late(self->fd));
 }
 
+TEST_F(fresh_session, after_a_closed_block_pool_it_is_still_too_late)
+{
+	struct mempool_pool_create pool;
+
+	test_pool_create(self->fd, NULL, 64, 1, 0, 0, &pool);
+	ASSERT_EQ(0, _test_pool_close(self->fd, pool.pool));
+	EXPECT_EQ(-EBUSY, configure_late(self->fd));
+}
+
+TEST_F(fresh_session, after_part_of_a_preallocation_it_is_too_late)
+{
+	__u32 done;
+
+	ASSERT_EQ(-ENOMEM, _test_ioctl_preallocate(self->fd, 30u << 20, 3, &done));
+	ASSERT_LT(0, done);
+	EXPECT_EQ(-EBUSY, configure_late(self->fd));
+}
+
 TEST_F(fresh_session, after_a_failed_allocation_it_is_not_too_late)
 {
 	ASSERT_EQ(-EINVAL, (int)_test_alloc_one(self->fd, 0));
+	ASSERT_EQ(-ENOMEM, (int)_test_alloc_one(self->fd, 65u << 20));
 	EXPECT_EQ(0, configure_late(self->fd));
+}
+
+TEST_F(fresh_session, after_a_failed_preallocation_it_is_not_too_late)
+{
+	ASSERT_EQ(-EOVERFLOW, _test_ioctl_preallocate(self->fd, ~0ull, 1, NULL));
+	ASSERT_EQ(-ENOMEM, _test_ioctl_preallocate(self->fd, 65u << 20, 1, NULL));
+	EXPECT_EQ(0, configure_late(self->fd));
+}
+
+/* What it had taken goes by the tiers that come after it. */
+TEST_F(fresh_session, after_an_allocation_that_could_not_be_told_it_is_not_too_late)
+{
+	struct mempool_session_stats st;
+
+	ASSERT_EQ(-EFAULT, _test_ioctl_alloc(self->fd, 1000, 2, 0, NULL, NULL));
+	ASSERT_EQ(0, _test_configure_granularity(self->fd, 1));
+	test_alloc_one(self->fd, 1000);
+	test_ioctl_stats(self->fd, &st);
+	EXPECT_EQ(1000, st.current_bytes);
+	EXPECT_EQ(1, st.nr_slabs);
+}
+
+TEST_F(fresh_session, after_a_block_pool_that_could_not_be_told_it_is_not_too_late)
+{
+	struct mempool_pool_create *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+					       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, arg);
+	arg->block_size = 64;
+	arg->nr_blocks = 1;
+	ASSERT_EQ(0, mprotect(arg, 4096, PROT_READ));
+	ASSERT_EQ(-EFAULT, mp_ioctl(self->fd, MEMPOOL_IOC_POOL_CREATE, arg));
+	EXPECT_EQ(0, configure_late(self->fd));
+	munmap(arg, 4096);
 }
 
 TEST_HARNESS_MAIN

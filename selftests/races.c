@@ -206,20 +206,57 @@ TEST_F(shared_session, a_minimum_for_one_is_had_once)
 	EXPECT_EQ(0, r.wrong);
 }
 
-/* ---- idle memory on its way back, and a request for it --------------------------------- */
+/* ---- two commands at once, at every distance from each other --------------------------- */
 
-#define GIVEN	8	/* chunks */
-
-/* Sessions of users of their own: only the reserve is short. */
-struct handing {
-	atomic_int started;	/* rounds */
-	pthread_barrier_t end;
+struct pair {
+	void (*one)(struct pair *p);
+	void (*other)(struct pair *p);	/* in a thread of its own */
+	bool (*before)(struct pair *p);	/* each round */
+	bool (*after)(struct pair *p);
+	int rounds, fd, fd2, ret, ret2;
 	bool by_close;
-	int rounds;
-	int giver, taker;
-	int refused, wrong;
+	atomic_int started;
+	pthread_barrier_t end;
 };
 
+static void *other_side(void *arg)
+{
+	struct pair *p = arg;
+	int i;
+
+	for (i = 0; i < p->rounds; i++) {
+		while (p->started == i)	/* awake: a barrier would have it come late */
+			sched_yield();
+		p->other(p);
+		pthread_barrier_wait(&p->end);
+	}
+	return NULL;
+}
+
+/* Returns in how many rounds something was wrong. */
+static int run_pair(struct pair *p)
+{
+	volatile int delay;
+	pthread_t thread;
+	int i, wrong = 0;
+
+	pthread_barrier_init(&p->end, NULL, 2);
+	if (pthread_create(&thread, NULL, other_side, p))
+		return -1;
+	for (i = 0; i < p->rounds; i++) {
+		wrong += !p->before(p);
+		p->started++;
+		for (delay = i % 64 * 50; delay; delay--)
+			;
+		p->one(p);
+		pthread_barrier_wait(&p->end);
+		wrong += !p->after(p);
+	}
+	pthread_join(thread, NULL);
+	return wrong;
+}
+
+/* Sessions of users of their own: only the reserve is short. */
 static int open_exact(uid_t uid)
 {
 	int fd = mp_open_as(uid, O_RDWR);
@@ -231,81 +268,112 @@ static int open_exact(uid_t uid)
 	return fd;
 }
 
-static void *taker(void *arg)
-{
-	struct handing *h = arg;
-	long long ret;
-	int i;
+/* ---- idle memory on its way back, and a request for it --------------------------------- */
 
-	for (i = 0; i < h->rounds; i++) {
-		while (h->started == i)	/* awake: a barrier would have it come late */
-			sched_yield();
-		ret = _test_alloc_one(h->taker, GIVEN * MP_CHUNK);
-		h->refused += ret == -ENOMEM;
-		h->wrong += ret < 0 && ret != -ENOMEM;
-		pthread_barrier_wait(&h->end);
+#define GIVEN	8	/* chunks: kept idle by one, and no more is there for the other */
+
+static bool keep_idle(struct pair *p)
+{
+	if (p->fd < 0)
+		p->fd = open_exact(MP_USER_A);
+	return !_test_ioctl_preallocate(p->fd, MP_CHUNK, GIVEN, NULL);
+}
+
+static void give_idle(struct pair *p)
+{
+	if (p->by_close) {
+		close(p->fd);
+		p->fd = -1;
+	} else {
+		_test_ioctl_trim(p->fd);
 	}
-	return NULL;
 }
 
-/* One round: what the giver keeps idle, and no more, is what the taker asks for. */
-static bool hand_over_once(struct handing *h)
+static void take_given(struct pair *p)
 {
-	volatile int delay = h->started % 64 * 50;
-
-	if (_test_ioctl_preallocate(h->giver, MP_CHUNK, GIVEN, NULL))
-		return false;
-	h->started++;
-	while (delay--)
-		;
-	if (h->by_close)
-		close(h->giver);
-	else
-		_test_ioctl_trim(h->giver);
-	pthread_barrier_wait(&h->end);
-	if (h->by_close)
-		h->giver = open_exact(MP_USER_A);
-	return h->giver >= 0 && !_test_release_all(h->taker) && _test_ioctl_trim(h->taker) >= 0;
+	p->ret2 = _test_alloc_one(p->fd2, GIVEN * MP_CHUNK) < 0;
 }
 
-static int hand_over(struct handing *h)
+static bool had_it(struct pair *p)
 {
-	pthread_t thread;
-	int i, bad = 0;
+	return !p->ret2 && !_test_release_all(p->fd2) &&
+	       _test_ioctl_trim(p->fd2) == (long long)GIVEN * MP_CHUNK;
+}
 
-	h->giver = open_exact(MP_USER_A);
-	h->taker = open_exact(MP_USER_B);
-	pthread_barrier_init(&h->end, NULL, 2);
-	if (h->giver < 0 || h->taker < 0 || pthread_create(&thread, NULL, taker, h))
+static int hand_over(int fd, bool by_close)
+{
+	struct pair p = {
+		.before = keep_idle, .one = give_idle, .other = take_given, .after = had_it,
+		.rounds = mp_rounds(300), .fd = -1, .by_close = by_close,
+	};
+	int wrong;
+
+	p.fd2 = open_exact(MP_USER_B);
+	if (_test_configure_granularity(fd, MP_CHUNK) ||
+	    _test_alloc_one(fd, (MP_CHUNKS - GIVEN) * MP_CHUNK) < 0)
 		return -1;
-	for (i = 0; i < h->rounds && !bad; i++)
-		bad = !hand_over_once(h);
-	if (bad)
-		return -1;	/* the taker waits for ever, but this is a test's own process */
-	pthread_join(thread, NULL);
-	close(h->giver);
-	close(h->taker);
-	return h->wrong;
+	wrong = run_pair(&p);
+	if (!by_close)
+		close(p.fd);
+	close(p.fd2);
+	return wrong;
 }
 
 TEST_F(shared_session, a_trim_hides_no_memory_from_a_request)
 {
-	struct handing h = { .rounds = mp_rounds(300) };
-
-	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
-	test_alloc_one(self->s.fd, (MP_CHUNKS - GIVEN) * MP_CHUNK);
-	ASSERT_EQ(0, hand_over(&h));
-	EXPECT_EQ(0, h.refused);
+	EXPECT_EQ(0, hand_over(self->s.fd, false));
 }
 
 TEST_F(shared_session, a_close_hides_no_idle_memory_from_a_request)
 {
-	struct handing h = { .rounds = mp_rounds(300), .by_close = true };
+	EXPECT_EQ(0, hand_over(self->s.fd, true));
+}
 
-	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
-	test_alloc_one(self->s.fd, (MP_CHUNKS - GIVEN) * MP_CHUNK);
-	ASSERT_EQ(0, hand_over(&h));
-	EXPECT_EQ(0, h.refused);
+/* ---- CONFIGURE while something else is under way ---------------------------------------- */
+
+#define BATCH	8
+#define SIZE	2000000	/* 2048000 by the default tiers, a chunk by those set here */
+
+static bool open_fresh(struct pair *p)
+{
+	p->fd = mp_open_as(MP_USER_A, O_RDWR);
+	return p->fd >= 0;
+}
+
+static void set_tiers(struct pair *p)
+{
+	p->ret = _test_configure_granularity(p->fd, MP_CHUNK);
+}
+
+static void take_batch(struct pair *p)
+{
+	struct mempool_block blocks[BATCH];
+	__u32 done;
+
+	p->ret2 = _test_ioctl_alloc(p->fd, SIZE, BATCH, 0, blocks, &done);
+	if (!p->ret2 && done != BATCH)
+		p->ret2 = -ENOMEM;
+}
+
+static bool all_of_the_same_tiers(struct pair *p)
+{
+	struct mempool_session_stats st;
+	__u64 size = p->ret ? 2048000 : MP_CHUNK;
+	int ret = _test_ioctl_stats(p->fd, &st);
+
+	close(p->fd);
+	return !ret && !p->ret2 && (!p->ret || p->ret == -EBUSY) &&
+	       st.current_bytes == BATCH * size;
+}
+
+TEST_F(shared_session, tiers_do_not_change_in_the_middle_of_a_batch)
+{
+	struct pair p = {
+		.before = open_fresh, .one = set_tiers, .other = take_batch,
+		.after = all_of_the_same_tiers, .rounds = mp_rounds(200),
+	};
+
+	EXPECT_EQ(0, run_pair(&p));
 }
 
 /* ---- one name, many creators ----------------------------------------------------------- */

@@ -190,7 +190,8 @@ struct mempool_info {
  *	one chunk and not above mempool_info.limit_bytes of a fresh session (EINVAL)
  * @tiers: the first @nr_tiers entries are read, the others must be zero
  *
- * Only before the session's first allocation, pool or preallocation (EBUSY).
+ * Only before the session's first allocation, pool or preallocation, one that is
+ * under way included (EBUSY). Those that failed do not count.
  */
 struct mempool_configure {
 	__u32 flags;

@@ -316,7 +316,7 @@ static void do_preallocate(struct model *m, struct m_session *s)
 		return;
 	}
 	AGREE(m, ret == -ENOMEM || ret == -EDQUOT || (ret == 0 && done >= count));
-	s->started = true;
+	s->started |= done > 0;
 }
 
 static void do_trim(struct model *m, struct m_session *s)

@@ -1153,6 +1153,22 @@ TEST(bucket_finds_the_right_bucket_after_any_other)
 	session_close(&s);
 }
 
+TEST(bucket_of_the_tiers_before_serves_no_request_after_them)
+{
+	struct session s;
+	u64 offset;
+
+	session_open(&s, 4, &mp_default_tiers);
+	offset = session_alloc(&s, 1000);
+	CHECK(s.counts->current_bytes == 1024);
+	mp_buckets_set_tiers(&s.buckets, &exact_tiers);
+	session_alloc(&s, 1000);
+	CHECK(s.counts->current_bytes == 1024 + 1000);
+	CHECK(!session_give(&s, offset));
+	CHECK(s.counts->current_bytes == 1000 && mp_buckets_valid(&s.buckets));
+	session_close(&s);
+}
+
 /* The checker is no use if it says yes to everything. */
 #define SEES(change, back)				\
 	do {						\
