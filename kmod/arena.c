@@ -73,6 +73,14 @@ static bool mp_within(unsigned long have, unsigned long nr, unsigned long limit)
 	return !limit || (have <= limit && nr <= limit - have);
 }
 
+/* Another limit from now on, in chunks; what is owned already stays. */
+void mp_arena_set_limit(struct mp_owner *owner, unsigned long limit)
+{
+	spin_lock(&mp_arena.lock);
+	WRITE_ONCE(owner->limit, limit);
+	spin_unlock(&mp_arena.lock);
+}
+
 /**
  * mp_arena_charge() - puts @nr chunks on the account of @owner and its user
  * @owner: session or pool

@@ -118,6 +118,7 @@ int mp_arena_init(u64 reserve, unsigned long user_limit, unsigned long spare);
 void mp_arena_exit(void);
 
 /* Charging and the free lists: see acquire.c for how a request is met. */
+void mp_arena_set_limit(struct mp_owner *owner, unsigned long limit);
 int mp_arena_charge(struct mp_owner *owner, unsigned long nr);
 void mp_arena_uncharge(struct mp_owner *owner, unsigned long nr);
 void mp_uncharge_user(struct mp_owner *owner, unsigned long nr);

@@ -70,6 +70,7 @@ static int mp_session_init(struct mp_session *s)
 {
 	int err;
 
+	mutex_init(&s->configuring);
 	mutex_init(&s->lock);
 	init_llist_head(&s->freed);
 	xa_init_flags(&s->pools, XA_FLAGS_ALLOC | XA_FLAGS_ACCOUNT);
@@ -208,7 +209,8 @@ void mp_session_info(struct mp_session *s, struct mempool_info *info)
 		.reserve_bytes = (u64)mp_arena.nr_chunks * MEMPOOL_CHUNK_SIZE,
 		.max_cached_bytes = s->buckets.max_cached_bytes,
 		.min_bytes = (u64)s->min_chunks * MEMPOOL_CHUNK_SIZE,
-		.limit_bytes = (u64)(s->owner.limit ?: mp_arena.nr_chunks) * MEMPOOL_CHUNK_SIZE,
+		.limit_bytes = (u64)(mp_peek(s->owner.limit) ?: mp_arena.nr_chunks) *
+			       MEMPOOL_CHUNK_SIZE,
 		.user_limit_bytes = (u64)(mp_arena.user_limit ?: mp_arena.nr_chunks) *
 				    MEMPOOL_CHUNK_SIZE,
 		.page_size = PAGE_SIZE,
@@ -269,14 +271,15 @@ static int mp_session_apply(struct mp_session *s, const struct mempool_configure
 	int old_node = s->node;
 	int err = 0;
 
+	lockdep_assert_held(&s->configuring);
 	if (conf->flags & MEMPOOL_CONFIGURE_LIMIT_BYTES)
-		s->owner.limit = conf->limit_bytes / MEMPOOL_CHUNK_SIZE;
+		mp_arena_set_limit(&s->owner, conf->limit_bytes / MEMPOOL_CHUNK_SIZE);
 	if (conf->flags & MEMPOOL_CONFIGURE_NODE)
 		s->node = conf->node == MEMPOOL_NODE_ANY ? NUMA_NO_NODE : conf->node;
 	if (conf->flags & MEMPOOL_CONFIGURE_MIN_BYTES)
 		err = mp_session_set_min(s, conf->min_bytes);
 	if (err) {
-		s->owner.limit = old_limit;
+		mp_arena_set_limit(&s->owner, old_limit);
 		s->node = old_node;
 		return err;
 	}
@@ -310,12 +313,15 @@ int mp_session_configure(struct mp_session *s, const struct mempool_configure *c
 		err = mp_check_reach(conf);
 	if (err)
 		return err;
+	if (mutex_lock_killable(&s->configuring))
+		return -EINTR;
 	err = mp_session_lock(s);
-	if (err)
-		return err;
-	err = mp_session_too_late(s) ? -EBUSY : mp_session_apply(s, conf, &tiers);
-	mp_session_detach_free(s, &chunks);
-	mp_session_unlock_and_hand_over(s, &chunks);
+	if (!err) {
+		err = mp_session_too_late(s) ? -EBUSY : mp_session_apply(s, conf, &tiers);
+		mp_session_detach_free(s, &chunks);
+		mp_session_unlock_and_hand_over(s, &chunks);
+	}
+	mutex_unlock(&s->configuring);
 	return err;
 }
 

@@ -5,7 +5,7 @@
  * Its offset space and heap are the core's; here are the lock around them, the
  * chunks that come and go, and the figures.
  *
- * Order of locks: session (never two at once; dropped before chunks are
+ * Order of locks: configuring -> session (never two at once; dropped before chunks are
  * acquired) -> list of pools -> pool -> arena. mmap_lock is outside the lock of a
  * page, which is outside a chunk's lock; .fault takes no mutex. None of these is
  * held across copies from and to user memory, zeroing, unmap_mapping_range() or
@@ -26,6 +26,8 @@
 /**
  * struct mp_session - one open file
  * @owner: account; its reference count keeps the structure
+ * @configuring: held throughout a CONFIGURE, which lets go of @lock while it acquires
+ *	its minimum: two would undo each other's options
  * @lock: protects all below unless noted
  * @heap: the offset space; slots may be looked up without the lock
  * @buckets: size classes and their slabs
@@ -51,6 +53,7 @@
  */
 struct mp_session {
 	struct mp_owner owner;
+	struct mutex configuring;
 	struct mutex lock;
 	struct mp_heap heap;
 	struct mp_buckets buckets;

@@ -376,6 +376,43 @@ TEST_F(shared_session, tiers_do_not_change_in_the_middle_of_a_batch)
 	EXPECT_EQ(0, run_pair(&p));
 }
 
+static void set_limit(struct pair *p)
+{
+	p->ret = _test_configure(p->fd, MEMPOOL_CONFIGURE_LIMIT_BYTES, 16 * MP_CHUNK);
+}
+
+/* A minimum that there is no memory for. */
+static void fail_to_configure(struct pair *p)
+{
+	struct mempool_configure arg = {
+		.flags = MEMPOOL_CONFIGURE_LIMIT_BYTES | MEMPOOL_CONFIGURE_MIN_BYTES,
+		.limit_bytes = 8 * MP_CHUNK,
+		.min_bytes = 8 * MP_CHUNK,
+	};
+
+	p->ret2 = mp_ioctl(p->fd, MEMPOOL_IOC_CONFIGURE, &arg);
+}
+
+static bool limit_was_set(struct pair *p)
+{
+	struct mempool_info info;
+	int ret = mp_info(p->fd, &info);
+
+	close(p->fd);
+	return !ret && !p->ret && p->ret2 == -ENOMEM && info.limit_bytes == 16 * MP_CHUNK;
+}
+
+TEST_F(shared_session, a_configure_that_fails_leaves_anothers_options_alone)
+{
+	struct pair p = {
+		.before = open_fresh, .one = set_limit, .other = fail_to_configure,
+		.after = limit_was_set, .rounds = mp_rounds(1000),
+	};
+
+	test_alloc_one(self->s.fd, (MP_CHUNKS - 2) * MP_CHUNK - MP_CHUNK / 2);
+	EXPECT_EQ(0, run_pair(&p));
+}
+
 /* ---- one name, many creators ----------------------------------------------------------- */
 
 static void create_the_pool(struct race *r, int round)
