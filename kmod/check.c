@@ -37,7 +37,7 @@ int mp_check_release(const struct mempool_release *release)
 	if (!(release->flags & MEMPOOL_RELEASE_CLAIMS) && !mp_claims_clear(&release->claims))
 		return -EINVAL;
 	if (release->flags & MEMPOOL_RELEASE_ALL)
-		return release->count ? -EINVAL : 0;
+		return release->count || (release->flags & MEMPOOL_RELEASE_CACHED) ? -EINVAL : 0;
 	if (!release->count)
 		return release->flags & MEMPOOL_RELEASE_CLAIMS ? 0 : -EINVAL;
 	return mp_check_count(release->count);
@@ -45,8 +45,12 @@ int mp_check_release(const struct mempool_release *release)
 
 int mp_check_preallocate(const struct mempool_preallocate *req)
 {
+	u64 bytes;
+
 	if ((req->flags & ~MEMPOOL_ALLOC_PAGE_ALIGNED) || req->reserved || !req->size)
 		return -EINVAL;
+	if (check_mul_overflow(req->size, (u64)req->count, &bytes))
+		return -EOVERFLOW;
 	return mp_check_count(req->count);
 }
 

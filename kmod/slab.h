@@ -101,7 +101,7 @@ void mp_slab_give(struct mp_slab *slab, const struct mp_bunch *bunch);
 /*
  * Gives back the blocks at @nr (> 0) offsets in bytes, up to the first that lies
  * outside of the slab or is refused, and no more when the last issued one went back.
- * *@given: how many. 0, -EINVAL as mp_slab_index(), -ENOENT: not live.
+ * *@given: how many. 0; an error of mp_slab_index(); -ENOENT: not live.
  */
 int mp_slab_give_offsets(struct mp_slab *slab, const u64 *offsets, u32 nr, u32 *given);
 
@@ -111,17 +111,21 @@ u32 mp_slab_give_live(struct mp_slab *slab);
 /* One block: live -> free. -ENOENT when it is not live. */
 int mp_slab_give_one(struct mp_slab *slab, u32 index);
 
-/* Index of the block that starts at @offset (bytes). -EINVAL: none does. */
+/*
+ * Index of the block that starts at @offset (bytes). -EINVAL: it is misaligned or lies
+ * inside of a block; -ENOENT: in none, as what is left over behind the last one.
+ */
 static inline int mp_slab_index(const struct mp_slab *slab, u64 offset, u32 *index)
 {
 	u64 in = offset - (slab->start << MP_PAGE_SHIFT);
 	/* Exact for multiples of the stride; nothing else passes the test below. */
 	u64 i = mp_mul_high(in, slab->reciprocal);
 
-	if (i * slab->stride != in || i >= slab->nr)
-		return -EINVAL;
-	*index = i;
-	return 0;
+	if (i * slab->stride == in && i < slab->nr) {
+		*index = i;
+		return 0;
+	}
+	return in < slab->nr * slab->stride || in % MEMPOOL_BLOCK_ALIGN ? -EINVAL : -ENOENT;
 }
 
 static inline bool mp_slab_is_live(const struct mp_slab *slab, u32 index)

@@ -93,6 +93,18 @@ TEST_F(mapped_session, offsets_inside_a_large_block_are_einval)
 		ASSERT_EQ(-EINVAL, _test_release_one(self->fd, offset + i));
 }
 
+/* The slab of a block of 5 KiB has 2 pages: the rest of the second is no block's. */
+TEST_F(mapped_session, offsets_behind_a_slabs_last_block_are_enoent)
+{
+	struct mempool_block b;
+	int i;
+
+	test_ioctl_alloc(self->fd, 5000, 1, 0, &b);
+	ASSERT_EQ(b.slab, b.offset);
+	for (i = 5120; i < 8192; i += 64)
+		ASSERT_EQ(-ENOENT, _test_release_one(self->fd, b.offset + i));
+}
+
 TEST_F(mapped_session, offsets_beyond_the_space_are_einval)
 {
 	const __u64 space = self->s.info.space_bytes;
@@ -237,6 +249,16 @@ TEST_F(mapped_session, release_all_takes_no_offsets)
 					       MEMPOOL_RELEASE_ALL, NULL));
 }
 
+TEST_F(mapped_session, release_all_is_not_out_of_a_cache)
+{
+	test_alloc_one(self->fd, 1000);
+	EXPECT_EQ(-EINVAL, _test_ioctl_release(self->fd, NULL, 0,
+					       MEMPOOL_RELEASE_ALL |
+					       MEMPOOL_RELEASE_CACHED, NULL));
+	test_ioctl_stats(self->fd, &self->after);
+	EXPECT_EQ(1, self->after.currently_allocated);
+}
+
 /* ---- PREALLOCATE and TRIM --------------------------------------------------------- */
 
 TEST_F(mapped_session, preallocated_blocks_take_no_more_memory)
@@ -285,6 +307,7 @@ TEST_F(mapped_session, preallocating_the_impossible_is_refused)
 	EXPECT_EQ(-EINVAL, _test_ioctl_preallocate(self->fd, 0, 1, NULL));
 	EXPECT_EQ(-EINVAL, _test_ioctl_preallocate(self->fd, 100, 0, NULL));
 	EXPECT_EQ(-EOVERFLOW, _test_ioctl_preallocate(self->fd, ~0ull, 1, NULL));
+	EXPECT_EQ(-EOVERFLOW, _test_ioctl_preallocate(self->fd, 1ull << 62, 4, NULL));
 	EXPECT_EQ(-E2BIG, _test_ioctl_preallocate(self->fd, 64, ~0u, NULL));
 }
 

@@ -286,7 +286,9 @@ struct mempool_claims {
 /* mempool_release.flags */
 #define MEMPOOL_RELEASE_CACHED	(1u << 0)	/* out of a cache: not counted as releases */
 #define MEMPOOL_RELEASE_CLAIMS	(1u << 1)	/* @claims is valid */
-#define MEMPOOL_RELEASE_ALL	(1u << 2)	/* every block of every bucket; @count 0 */
+#define MEMPOOL_RELEASE_ALL	(1u << 2)	/* every block of every bucket; @count 0. They count
+						 * as releases: not with MEMPOOL_RELEASE_CACHED
+						 */
 
 /**
  * struct mempool_release - give blocks back

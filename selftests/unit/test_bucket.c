@@ -300,7 +300,7 @@ static void model_give_bad(struct model *m)
 		return;
 	slab = mp_heap_slab(&m->s.heap, offset);
 	if (offset % MEMPOOL_BLOCK_ALIGN || offset >= SLOTS * MEMPOOL_CHUNK_SIZE ||
-	    (slab && mp_slab_index(slab, offset, &index)))
+	    (slab && mp_slab_index(slab, offset, &index) == -EINVAL))
 		err = -EINVAL;
 	CHECK(session_give(&m->s, offset) == err);
 	m->want.bad_releases++;

@@ -63,7 +63,11 @@ TEST(release_refuses_what_is_wrong)
 	CHECK(!mp_check_release(&bad));
 	bad.flags = MEMPOOL_RELEASE_ALL;
 	CHECK(!mp_check_release(&bad));
-	bad.count = 1;
+	bad.flags |= MEMPOOL_RELEASE_CLAIMS;
+	CHECK(!mp_check_release(&bad));
+	bad.flags |= MEMPOOL_RELEASE_CACHED;
+	CHECK(mp_check_release(&bad) == -EINVAL);
+	bad.flags = MEMPOOL_RELEASE_ALL, bad.count = 1;
 	CHECK(mp_check_release(&bad) == -EINVAL);
 	bad = good, bad.count = MP_MAX_BATCH + 1;
 	CHECK(mp_check_release(&bad) == -E2BIG);
@@ -84,6 +88,12 @@ TEST(preallocate_and_trim_refuse_what_is_wrong)
 	CHECK(mp_check_preallocate(&bad) == -EINVAL);
 	bad = good, bad.count = 0;
 	CHECK(mp_check_preallocate(&bad) == -EINVAL);
+	bad = good, bad.count = MP_MAX_BATCH + 1;
+	CHECK(mp_check_preallocate(&bad) == -E2BIG);
+	bad = good, bad.size = U64_MAX;
+	CHECK(!mp_check_preallocate(&bad));
+	bad.count = 2;
+	CHECK(mp_check_preallocate(&bad) == -EOVERFLOW);
 	CHECK(!mp_check_trim(&trim));
 	CHECK_FLAGS(mp_check_trim, mempool_trim, trim, 0);
 	CHECK(mp_check_trim(&bad_trim) == -EINVAL);

@@ -167,9 +167,9 @@ static void model_give(struct model *m)
 		if (offsets[good] >= end << MP_PAGE_SHIFT || offsets[good] < 3 << MP_PAGE_SHIFT)
 			break;
 		index = (offsets[good] - (3 << MP_PAGE_SHIFT)) / 64;
-		if (offsets[good] % 64 || index >= m->slab->nr)
+		if (offsets[good] % 64)
 			err = -EINVAL;
-		else if (m->state[index] != LIVE)
+		else if (index >= m->slab->nr || m->state[index] != LIVE)
 			err = -ENOENT;
 		if (err)
 			break;
@@ -286,13 +286,32 @@ TEST(slab_index_finds_block_starts_only)
 
 	CHECK(slab);
 	for (offset = start - 8192; offset < start + 5 * MP_PAGE_SIZE; offset++) {
-		bool is = offset >= start && offset < start + 4 * 3072 &&
-			  !((offset - start) % 3072);
+		bool in = offset >= start && offset < start + 4 * 3072;
+		bool is = in && !((offset - start) % 3072);
 
-		CHECK(mp_slab_index(slab, offset, &index) == (is ? 0 : -EINVAL));
+		CHECK(mp_slab_index(slab, offset, &index) ==
+		      (is ? 0 : in || offset % 64 ? -EINVAL : -ENOENT));
 		CHECK(!is || mp_slab_offset(slab, index) == offset);
 	}
 	CHECK(mp_slab_index(slab, U64_MAX, &index) == -EINVAL);
+	mp_slab_destroy(slab);
+}
+
+/* 2 pages hold 2 blocks, and 2048 bytes that are no block's. */
+TEST(slab_has_no_block_in_what_is_left_over)
+{
+	struct mp_slab *slab = mp_slab_create(5, 2, 3072, U32_MAX);
+	u64 start = 5 * MP_PAGE_SIZE, offset;
+	u32 index, given;
+
+	CHECK(slab && slab->nr == 2);
+	for (offset = start + 64; offset < start + 2 * 3072; offset += 64)
+		CHECK(offset == start + 3072 ||
+		      mp_slab_index(slab, offset, &index) == -EINVAL);
+	for (; offset < start + 2 * MP_PAGE_SIZE; offset += 64) {
+		CHECK(mp_slab_index(slab, offset, &index) == -ENOENT);
+		CHECK(mp_slab_give_offsets(slab, &offset, 1, &given) == -ENOENT && !given);
+	}
 	mp_slab_destroy(slab);
 }
 
@@ -304,21 +323,24 @@ TEST(slab_index_is_what_division_says)
 
 	FOR_EACH_SEED(s) {
 		for (i = 0; i < 2000; i++) {
-			u64 stride = 64ull * (1 + random_below(1u << random_below(31)));
+			/* Sizes as they can be: all blocks together in 63 bits. */
+			u64 stride = 64ull * (1 + random_below(1u << random_below(28)));
 			struct mp_slab slab = {
 				.start = random_below(1u << random_below(31)),
 				.stride = stride,
 				.reciprocal = U64_MAX / stride + 1,
-				.nr = 1 + random_below(1u << random_below(31)),
+				.nr = 1 + random_below(1u << random_below(30)),
 			};
 
 			for (k = 0; k < 20; k++) {
 				u64 in = (u64)random_below(slab.nr + 2) * stride +
 					 (random_chance(50) ? random_below(3) - 1 : 0);
 				u64 offset = (slab.start << MP_PAGE_SHIFT) + in;
-				bool is = !(in % stride) && in / stride < slab.nr;
+				bool none = in / stride >= slab.nr && !(in % 64);
+				bool is = !(in % stride) && !none;
 
-				CHECK(mp_slab_index(&slab, offset, &index) == (is ? 0 : -EINVAL));
+				CHECK(mp_slab_index(&slab, offset, &index) ==
+				      (is ? 0 : none ? -ENOENT : -EINVAL));
 				CHECK(!is || index == in / stride);
 			}
 		}
