@@ -20,6 +20,8 @@
  * the space: kernels since 6.12 map 4 KiB at a time beyond it.
  */
 
+#include <linux/atomic.h>
+#include <linux/build_bug.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
@@ -83,12 +85,16 @@ struct inode *mp_inode_new(void)
 
 /* ---- the status page ---- */
 
-/* A request found too little free memory: a hint to caches in user space. */
+/*
+ * A request found too little free memory: a hint to caches in user space. Requests
+ * come here at the same time, and user space only reads what the page has.
+ */
 void mp_raise_pressure(void)
 {
 	struct mempool_status *status = page_address(mp_status_page);
 
-	WRITE_ONCE(status->pressure, status->pressure + 1);
+	BUILD_BUG_ON(sizeof(status->pressure) != sizeof(atomic_t));
+	atomic_inc((atomic_t *)&status->pressure);
 }
 
 u32 mp_pressure(void)

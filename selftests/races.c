@@ -329,6 +329,54 @@ TEST_F(shared_session, a_close_hides_no_idle_memory_from_a_request)
 	EXPECT_EQ(0, hand_over(self->s.fd, true));
 }
 
+/* ---- requests that find too little, each of which is counted ---------------------------- */
+
+#define REFUSALS	2000
+
+static bool nothing(struct pair *p)
+{
+	return true;
+}
+
+static int ask_in_vain(int fd)
+{
+	int i, wrong = 0;
+
+	for (i = 0; i < REFUSALS; i++)
+		wrong += _test_alloc_one(fd, 2 * MP_CHUNK) != -ENOMEM;
+	return wrong;
+}
+
+static void ask_in_vain_one(struct pair *p)
+{
+	p->ret += ask_in_vain(p->fd);
+}
+
+static void ask_in_vain_other(struct pair *p)
+{
+	p->ret2 += ask_in_vain(p->fd2);
+}
+
+TEST_F(shared_session, pressure_rises_with_each_request_that_finds_too_little)
+{
+	struct pair p = {
+		.before = nothing, .one = ask_in_vain_one, .other = ask_in_vain_other,
+		.after = nothing, .rounds = mp_rounds(5),
+	};
+	long long before;
+
+	ASSERT_EQ(0, _test_configure_granularity(self->s.fd, MP_CHUNK));
+	test_alloc_one(self->s.fd, (MP_CHUNKS - 1) * MP_CHUNK);
+	p.fd = open_exact(MP_USER_A);
+	p.fd2 = open_exact(MP_USER_B);
+	before = mp_sysfs("pressure");
+	ASSERT_EQ(0, run_pair(&p));
+	EXPECT_EQ(0, p.ret + p.ret2);
+	EXPECT_EQ(before + p.rounds * 2 * REFUSALS, mp_sysfs("pressure"));
+	close(p.fd);
+	close(p.fd2);
+}
+
 /* ---- CONFIGURE while something else is under way ---------------------------------------- */
 
 #define BATCH	8
