@@ -332,27 +332,34 @@ static void mp_zero_in_page(struct mp_session *s, u64 offset, size_t len)
 	memzero_page(mp_pages_at(&chunk->pages, index), offset_in_page(offset), len);
 }
 
-static void mp_session_zero(struct mp_session *s, u64 offset, u64 size)
+/* Return: 0, or -EINTR when a fatal signal came first: a block may be of gigabytes. */
+static int mp_session_zero(struct mp_session *s, u64 offset, u64 size)
 {
 	size_t len;
 
 	for (; size; offset += len, size -= len) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		len = min_t(u64, size, PAGE_SIZE - offset_in_page(offset));
 		mp_zero_in_page(s, offset, len);
 		cond_resched();
 	}
+	return 0;
 }
 
 /* Reserved blocks keep their chunks from being handed on: no lock is needed. */
-static void mp_session_zero_taken(struct mp_session *s, const struct mp_taken *taken)
+static int mp_session_zero_taken(struct mp_session *s, const struct mp_taken *taken)
 {
 	const struct mp_ticket *ticket = taken->tickets;
 	struct mp_bunch rest;
+	int err = 0;
 
 	for (; ticket < taken->tickets + taken->nr; ticket++)
-		for (rest = ticket->bunch; rest.bits; rest.bits &= rest.bits - 1)
-			mp_session_zero(s, mp_slab_offset(ticket->slab, mp_bunch_first(&rest)),
-					ticket->slab->stride);
+		for (rest = ticket->bunch; rest.bits && !err; rest.bits &= rest.bits - 1)
+			err = mp_session_zero(s, mp_slab_offset(ticket->slab,
+								mp_bunch_first(&rest)),
+					      ticket->slab->stride);
+	return err;
 }
 
 /**
@@ -397,8 +404,10 @@ int mp_session_alloc(struct mp_session *s, const struct mempool_alloc *req,
 	WRITE_ONCE(s->last_used, jiffies);
 	mutex_unlock(&s->lock);
 
-	if (req->flags & MEMPOOL_ALLOC_ZERO)
-		mp_session_zero_taken(s, taken);
+	if (nr && (req->flags & MEMPOOL_ALLOC_ZERO) && mp_session_zero_taken(s, taken)) {
+		mp_session_abort(s, taken);
+		return -EINTR;
+	}
 	*done = nr;
 	return nr ? 0 : err;
 }
