@@ -37,8 +37,8 @@ struct mp_exile {
 };
 
 /*
- * Held by who takes pinned chunks off their list. A request waits for the worker
- * here, or it would count without those that the worker is looking at.
+ * Held by who takes pinned chunks or exiles off their list. A request waits for the
+ * worker here, or it would count without those that the worker is looking at.
  *
  * Order of locks: mp_short_lock, this one, those of page tables and of the arena.
  */
@@ -94,20 +94,22 @@ static void mp_claim_pinned(bool all, struct list_head *due)
 	spin_unlock(&mp_arena.lock);
 }
 
-static struct mp_exile *mp_claim_exile(bool all)
+/* All of them, to be looked at without the arena's lock: each may be 512 pages. */
+static void mp_claim_exiles(struct list_head *claimed)
 {
-	struct mp_exile *exile, *found = NULL;
-
 	spin_lock(&mp_arena.lock);
-	list_for_each_entry(exile, &mp_arena.exiles, list) {
-		if (all || mp_pages_ours_alone(&exile->pages)) {
-			list_del(&exile->list);
-			found = exile;
-			break;
-		}
-	}
+	list_splice_init(&mp_arena.exiles, claimed);
 	spin_unlock(&mp_arena.lock);
-	return found;
+}
+
+static void mp_unclaim_exiles(struct list_head *claimed)
+{
+	if (list_empty(claimed))
+		return;
+	spin_lock(&mp_arena.lock);
+	list_splice(claimed, &mp_arena.exiles);
+	mp_pinned_look_in(MP_EXILE_LOOK);
+	spin_unlock(&mp_arena.lock);
 }
 
 static void mp_exile_uncharge(struct mp_exile *exile)
@@ -129,14 +131,23 @@ static void mp_exile_uncharge(struct mp_exile *exile)
  */
 unsigned long mp_pinned_free_exiles(bool all)
 {
-	struct mp_exile *exile;
+	struct mp_exile *exile, *next;
 	unsigned long pages = 0;
+	LIST_HEAD(claimed);
 
-	while ((exile = mp_claim_exile(all))) {
+	mutex_lock(&mp_pinned_lock);
+	mp_claim_exiles(&claimed);
+	list_for_each_entry_safe(exile, next, &claimed, list) {
+		if (!all && !mp_pages_ours_alone(&exile->pages))
+			continue;
+		list_del(&exile->list);
 		pages += mp_pages_free(&exile->pages);
 		mp_exile_uncharge(exile);
 		kfree(exile);
+		cond_resched();
 	}
+	mp_unclaim_exiles(&claimed);
+	mutex_unlock(&mp_pinned_lock);
 	return pages;
 }
 
