@@ -47,6 +47,8 @@ struct mp_slot *mp_heap_slot(const struct mp_heap *heap, u64 index)
 
 	if (index >= heap->nr_slots)
 		return NULL;
+	/* It comes from the user, and what it leads to is a pointer. */
+	index = array_index_nospec((unsigned long)index, (unsigned long)heap->nr_slots);
 	/* Pairs with the release in make_leaf(): a leaf seen is initialised. */
 	leaf = smp_load_acquire(&heap->leaves[div_u64(index, MP_LEAF_SLOTS)]);
 	return leaf ? &leaf[index % MP_LEAF_SLOTS] : NULL;
