@@ -8,6 +8,8 @@
  */
 #include "slab.h"
 
+#define MP_WORDS_AT_ONCE	1024u	/* of a bitmap: of 64 Ki blocks */
+
 struct mp_slab *mp_slab_create(u64 start, u64 pages, u64 stride, u32 nr)
 {
 	u64 fit = div64_u64(pages << MP_PAGE_SHIFT, stride);
@@ -225,6 +227,8 @@ void mp_slab_coalesce(struct mp_slab *slab)
 			__clear_bit(w, slab->summary);
 		if (free && slab->hint == words)
 			slab->hint = w;
+		if (w % MP_WORDS_AT_ONCE == MP_WORDS_AT_ONCE - 1)
+			mp_relax();
 	}
 	slab->runs = runs;
 }
