@@ -20,7 +20,9 @@
 #define PATIENCE_MORE	20
 #define PATIENCE_IN_ALL	1000
 #define DEPOT_FACTOR	8
-#define HOARD		(1 << 20)	/* bytes, see relieve() */
+/* What a thread may keep that only gives back, see relieve(). */
+#define HOARD		(1 << 20)	/* bytes */
+#define HOARD_BLOCKS	8		/* also of large ones, if its cache is large */
 
 /* Say in the table what becomes of a block that we have. */
 static void mark(struct mp_thread *t, const void *ptr, unsigned int id)
@@ -110,16 +112,26 @@ static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
 }
 
 /*
+ * Enough for several blocks to go to the depot at a time: there both threads wait
+ * for the same lock.
+ */
+static bool may_hoard(const struct mempool *pool, uint64_t slots, uint64_t size)
+{
+	return slots * size <= HOARD ||
+		(slots <= HOARD_BLOCKS && slots * size <= pool->cache.bytes / 2);
+}
+
+/*
  * Room in a full magazine for one block more. A thread that only gives back is
  * another's supply: what it kept, the other would have to take from the kernel
- * meanwhile. So a magazine grows beyond HOARD only where its thread runs out of
- * blocks as well; else half of it goes to the depot.
+ * meanwhile. So a magazine grows beyond what it may hoard only where its thread runs
+ * out of blocks as well; else half of it goes to the depot.
  */
 static void relieve(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
 	struct mp_cold *c = &t->cold[id];
 
-	if (c->emptied || 2 * mp_magazine_slots(t, id) * t->hot.sizes[id] <= HOARD)
+	if (c->emptied || may_hoard(pool, 2 * mp_magazine_slots(t, id), t->hot.sizes[id]))
 		grow(pool, t, id);
 	c->emptied = false;
 	if (t->hot.tops[id] == t->hot.ends[id])

@@ -796,6 +796,43 @@ TEST_F(cache, a_thread_that_only_gives_back_keeps_little)
 	EXPECT_LE(50 * 102400 - MIB, tide.between);
 }
 
+struct giver {
+	struct mempool *pool;
+	void *ptrs[24];
+	unsigned int slots;
+	bool wrong;
+};
+
+static void *only_give_back(void *arg)
+{
+	struct giver *g = arg;
+	unsigned int i, id = mp_track_look(g->pool, (char *)g->ptrs[0] -
+					   g->pool->space.whole->addr);
+
+	for (i = 0; i < 24; i++)
+		g->wrong |= mempool_release(g->pool, g->ptrs[i]) != 0;
+	g->slots = mp_magazine_slots(mp_thread_of(g->pool, false), id);
+	return NULL;
+}
+
+/* Or it would go to the depot, and wait for its lock, for each one or two of them. */
+TEST_F(cache, a_thread_that_only_gives_back_keeps_a_few_large_blocks)
+{
+	struct giver g = { .wrong = false };
+	pthread_t thread;
+	unsigned int i;
+
+	self->opts.cache_bytes = 16 * MIB;
+	ASSERT_EQ(0, open_counted(&g.pool, &self->opts));
+	for (i = 0; i < 24; i++)
+		g.ptrs[i] = mempool_alloc(g.pool, 512000);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, only_give_back, &g));
+	pthread_join(thread, NULL);
+	EXPECT_FALSE(g.wrong);
+	EXPECT_EQ(8, g.slots);
+	mempool_close(g.pool);
+}
+
 static void *churn(void *arg)
 {
 	struct job *job = arg;
@@ -1082,6 +1119,25 @@ TEST_F(cache, a_child_is_refused_and_has_caches_of_its_own)
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, mempool_release(self->pool, ptr));
 	EXPECT_EQ(0, stats_of(self->pool).bad_releases);
+}
+
+/* ---- configured until something was had -------------------------------------------- */
+
+TEST(a_failed_preallocation_leaves_time_to_configure)
+{
+	struct mempool_configure conf = { .flags = MEMPOOL_CONFIGURE_MAX_CACHED, .max_cached = 3 };
+	struct mempool_preallocate req = { .size = 16 << 20, .count = 1 };
+	struct mp_device dev;
+
+	ASSERT_EQ(0, mp_device_open(&dev, "memfd:8M", false));
+	EXPECT_EQ(0, dev.ops->ioctl(&dev, MEMPOOL_IOC_CONFIGURE, &conf));
+	EXPECT_EQ(-ENOMEM, dev.ops->ioctl(&dev, MEMPOOL_IOC_PREALLOCATE, &req));
+	EXPECT_EQ(0, dev.ops->ioctl(&dev, MEMPOOL_IOC_CONFIGURE, &conf));
+	req.size = 1;
+	req.count = 1;
+	EXPECT_EQ(0, dev.ops->ioctl(&dev, MEMPOOL_IOC_PREALLOCATE, &req));
+	EXPECT_EQ(-EBUSY, dev.ops->ioctl(&dev, MEMPOOL_IOC_CONFIGURE, &conf));
+	dev.ops->close(&dev);
 }
 
 TEST_HARNESS_MAIN
