@@ -204,7 +204,7 @@ static int do_configure(struct inproc *in, void *arg)
 	if (conf->flags & MEMPOOL_CONFIGURE_NODE)
 		in->node = conf->node;
 	if (conf->flags & MEMPOOL_CONFIGURE_TIERS)
-		in->buckets.tiers = tiers;
+		mp_buckets_set_tiers(&in->buckets, &tiers);
 	if (conf->flags & MEMPOOL_CONFIGURE_MAX_CACHED)
 		in->buckets.max_cached = conf->max_cached;
 	if (conf->flags & MEMPOOL_CONFIGURE_MAX_CACHED_BYTES)
@@ -342,7 +342,6 @@ static int do_preallocate(struct inproc *in, void *arg)
 
 	if (ret)
 		return ret;
-	in->started = true;
 	do {
 		ret = mp_buckets_prepare(&in->buckets, req->size, take_flags(req->flags),
 					 req->count, &req->done, &pages);
@@ -351,6 +350,7 @@ static int do_preallocate(struct inproc *in, void *arg)
 			ret = ret ? ret : -EAGAIN;
 		}
 	} while (ret == -EAGAIN);
+	in->started |= req->done > 0;
 	count_failure(in, ret);
 	return ret;
 }
