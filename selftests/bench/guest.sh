@@ -21,7 +21,8 @@ drive() {	# NAME ROUNDS SAMPLES
 
 rc=0
 drive load 3 3
-insmod "$MEMPOOL_KO" reserve=384M
+# As natively, the caches are to hold a burst of 64 blocks of 1 MiB.
+insmod "$MEMPOOL_KO" reserve=1G
 drive guest "$rounds" "$samples"
 # A pipe that stays open until the eater is to end.
 mkfifo /tmp/stop
