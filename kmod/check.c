@@ -47,11 +47,11 @@ int mp_check_preallocate(const struct mempool_preallocate *req)
 {
 	u64 bytes;
 
-	if ((req->flags & ~MEMPOOL_ALLOC_PAGE_ALIGNED) || req->reserved || !req->size)
+	if ((req->flags & ~MEMPOOL_ALLOC_PAGE_ALIGNED) || req->reserved || !req->size ||
+	    !req->count)
 		return -EINVAL;
-	if (check_mul_overflow(req->size, (u64)req->count, &bytes))
-		return -EOVERFLOW;
-	return mp_check_count(req->count);
+	/* No array comes with it: the count may be any. */
+	return check_mul_overflow(req->size, (u64)req->count, &bytes) ? -EOVERFLOW : 0;
 }
 
 int mp_check_trim(const struct mempool_trim *trim)

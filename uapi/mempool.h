@@ -319,7 +319,7 @@ struct mempool_release {
 /**
  * struct mempool_preallocate - make blocks of a bucket ready
  * @size: bytes, rounded up to the bucket
- * @count: free blocks wanted in the bucket, at least; at most max_batch
+ * @count: free blocks wanted in the bucket, at least
  * @flags: MEMPOOL_ALLOC_PAGE_ALIGNED or 0
  * @done: (out) free blocks now in the bucket, @count or more
  * @reserved: must be zero

@@ -183,6 +183,7 @@ static inline uint64_t mp_bucket_key(uint64_t size, bool page_aligned)
 
 void *mp_zero_pages(uint64_t len);
 int mp_track_init(struct mempool *pool);
+void mp_track_prepare(struct mempool *pool, uint64_t slot);
 void mp_track_exit(struct mempool *pool);
 unsigned int mp_track_id(struct mempool *pool, uint64_t key);
 int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_t key);

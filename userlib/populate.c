@@ -193,9 +193,9 @@ int mp_populate(struct mempool *pool, struct mp_region *region, uint64_t offset,
 }
 
 /*
- * Populate the @nr slots that the session owns, wherever they are: the kernel
- * fills the offset space from below, so few are asked in vain. A hint; windows
- * are made when a block needs them.
+ * Populate the @nr slots that the session owns, and what we keep about them, wherever
+ * they are: the kernel fills the offset space from below, so few are asked in vain. A
+ * hint; windows are made when a block needs them.
  */
 void mp_populate_owned(struct mempool *pool, uint64_t nr)
 {
@@ -208,7 +208,9 @@ void mp_populate_owned(struct mempool *pool, uint64_t nr)
 	nr += atomic_load(&pool->block_slots);
 	for (slot = 0; slot < whole->nr && nr; slot++) {
 		ret = advise(whole->addr + slot * MP_CHUNK, MP_CHUNK, pool->space.populate);
-		if (ret != -EFAULT)
-			nr--;
+		if (ret == -EFAULT)
+			continue;
+		mp_track_prepare(pool, slot);
+		nr--;
 	}
 }

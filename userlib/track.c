@@ -75,6 +75,21 @@ int mp_track_init(struct mempool *pool)
 	return -pthread_mutex_init(&track->lock, NULL);
 }
 
+/*
+ * Blocks are about to begin in this slot: the table's pages for it are there then, and
+ * no allocation waits for them, as it would for any page when memory is short. Adding
+ * 0 is harmless to whoever else writes.
+ */
+void mp_track_prepare(struct mempool *pool, uint64_t slot)
+{
+	struct mp_track *track = &pool->track;
+	uint64_t units = MP_CHUNK >> track->shift, at;
+	uint64_t step = pool->info.page_size / sizeof(track->places[0]);
+
+	for (at = slot * units; at < (slot + 1) * units; at += step)
+		atomic_fetch_add(&track->places[at], 0);
+}
+
 void mp_track_exit(struct mempool *pool)
 {
 	struct mp_track *track = &pool->track;

@@ -83,8 +83,8 @@ const char *contender_name(void)
 /* With BENCH_MIN, the blocks too. */
 void contender_preallocate(size_t size, unsigned int count)
 {
-	if (getenv("BENCH_MIN"))
-		mempool_preallocate(bench_pool, size, count);
+	if (getenv("BENCH_MIN") && mempool_preallocate(bench_pool, size, count))
+		give_up("cannot preallocate");
 }
 
 #else

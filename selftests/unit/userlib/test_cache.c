@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -431,6 +432,32 @@ TEST_F(cache, sizes_0_and_too_large_are_errors_when_warm)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(NULL, mempool_alloc_inline(self->pool, SIZE_MAX));
 	EXPECT_EQ(EOVERFLOW, errno);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt;
+}
+
+/* Nor do those for our own tables, one page of which is for each chunk. */
+TEST_F(cache, preallocated_blocks_wait_for_no_pages)
+{
+	enum { BLOCKS = 48 * 256 };	/* 24 chunks */
+	static void *ptrs[BLOCKS];
+	long before;
+	int i;
+
+	memset(ptrs, 1, sizeof(ptrs));
+	ASSERT_EQ(0, mempool_preallocate(self->pool, 4096, BLOCKS));
+	ptrs[0] = mempool_alloc(self->pool, 4096);	/* makes this thread's cache */
+	before = faults();
+	for (i = 1; i < BLOCKS; i++)
+		ptrs[i] = mempool_alloc(self->pool, 4096);
+	EXPECT_GT(24, faults() - before);	/* magazines grow, too */
+	ASSERT_NE(NULL, ptrs[BLOCKS - 1]);
 }
 
 /* ---- bounds, and giving back ------------------------------------------------- */
