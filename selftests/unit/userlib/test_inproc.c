@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
-#include "libmempool.h"
+
+#include "internal.h"
 
 #define MIB	(1u << 20)
 
@@ -263,6 +264,25 @@ TEST(options_are_checked_like_the_modules)
 	EXPECT_EQ(NULL, mempool_alloc(pool, 3 * MIB));
 	EXPECT_EQ(EDQUOT, errno);
 	mempool_close(pool);
+}
+
+/* ---- configured until something was had -------------------------------------------- */
+
+TEST(a_failed_preallocation_leaves_time_to_configure)
+{
+	struct mempool_configure conf = { .flags = MEMPOOL_CONFIGURE_MAX_CACHED, .max_cached = 3 };
+	struct mempool_preallocate req = { .size = 16 << 20, .count = 1 };
+	struct mp_device dev;
+
+	ASSERT_EQ(0, mp_device_open(&dev, "memfd:8M", false));
+	EXPECT_EQ(0, dev.ops->ioctl(&dev, MEMPOOL_IOC_CONFIGURE, &conf));
+	EXPECT_EQ(-ENOMEM, dev.ops->ioctl(&dev, MEMPOOL_IOC_PREALLOCATE, &req));
+	EXPECT_EQ(0, dev.ops->ioctl(&dev, MEMPOOL_IOC_CONFIGURE, &conf));
+	req.size = 1;
+	req.count = 1;
+	EXPECT_EQ(0, dev.ops->ioctl(&dev, MEMPOOL_IOC_PREALLOCATE, &req));
+	EXPECT_EQ(-EBUSY, dev.ops->ioctl(&dev, MEMPOOL_IOC_CONFIGURE, &conf));
+	dev.ops->close(&dev);
 }
 
 TEST_HARNESS_MAIN

@@ -9,38 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
-
-#include "thread.h"
+#include "counted.h"
 
 #define BLOCKS	1000u
 
-static const struct mp_device_ops *real_ops;
-static atomic_uint commands;
-
-static int counted_ioctl(struct mp_device *dev, unsigned long cmd, void *arg)
-{
-	atomic_fetch_add(&commands, 1);
-	return real_ops->ioctl(dev, cmd, arg);
-}
-
-static int open_counted(struct mempool **pool)
-{
-	static const struct mempool_options defaults = MEMPOOL_OPTIONS_INIT;
-	static struct mp_device_ops ops;
-	struct mp_device dev;
-	int ret = mp_device_open(&dev, "memfd:64M", false);
-
-	if (ret)
-		return ret;
-	real_ops = dev.ops;
-	ops = *dev.ops;
-	ops.ioctl = counted_ioctl;
-	dev.ops = &ops;
-	return mp_open_on(pool, &dev, &defaults);
-}
-
-static struct mempool_blocks_stats stats_of(struct mempool_blocks *blocks)
+static struct mempool_blocks_stats blocks_stats(struct mempool_blocks *blocks)
 {
 	struct mempool_blocks_stats stats;
 
@@ -70,7 +43,7 @@ FIXTURE_SETUP(pools)
 	self->opts.block_size = 1000;
 	self->opts.num_blocks = BLOCKS;
 	self->opts.cache_blocks = 64;
-	ASSERT_EQ(0, open_counted(&self->pool));
+	ASSERT_EQ(0, open_counted(&self->pool, NULL));
 	ASSERT_EQ(0, mempool_blocks_create(&self->blocks, self->pool, &self->opts));
 }
 
@@ -148,7 +121,7 @@ TEST_F(pools, blocks_are_apart_and_found_at_their_indices)
 		ASSERT_EQ(0, seen[indices[i]]++);
 		ASSERT_EQ(mempool_block_at(self->blocks, indices[i]), ptrs[i]);
 	}
-	EXPECT_EQ(100.0, stats_of(self->blocks).efficiency);
+	EXPECT_EQ(100.0, blocks_stats(self->blocks).efficiency);
 }
 
 TEST_F(pools, every_block_can_be_had_and_no_more)
@@ -161,7 +134,7 @@ TEST_F(pools, every_block_can_be_had_and_no_more)
 	EXPECT_EQ(NULL, mempool_get_block(self->blocks, &index));
 	EXPECT_EQ(ENOSPC, errno);
 	EXPECT_EQ(0, mempool_return_blocks(self->blocks, indices, BLOCKS));
-	EXPECT_EQ(BLOCKS, stats_of(self->blocks).free);
+	EXPECT_EQ(BLOCKS, blocks_stats(self->blocks).free);
 }
 
 TEST_F(pools, bulk_is_all_or_nothing)
@@ -169,9 +142,9 @@ TEST_F(pools, bulk_is_all_or_nothing)
 	static unsigned int indices[BLOCKS + 1];
 
 	EXPECT_EQ(-ENOSPC, mempool_get_blocks(self->blocks, NULL, indices, BLOCKS + 1));
-	EXPECT_EQ(0, stats_of(self->blocks).issued);
+	EXPECT_EQ(0, blocks_stats(self->blocks).issued);
 	EXPECT_EQ(0, mempool_get_blocks(self->blocks, NULL, indices, BLOCKS));
-	EXPECT_EQ(BLOCKS, stats_of(self->blocks).issued);
+	EXPECT_EQ(BLOCKS, blocks_stats(self->blocks).issued);
 }
 
 TEST_F(pools, after_a_coalesce_the_lowest_come_first)
@@ -182,7 +155,7 @@ TEST_F(pools, after_a_coalesce_the_lowest_come_first)
 	for (i = 0; i < 100; i += 3)
 		ASSERT_EQ(0, mempool_return_block(self->blocks, indices[i]));
 	ASSERT_EQ(0, mempool_coalesce(self->blocks));
-	EXPECT_EQ(0.0, stats_of(self->blocks).free_list_disorder);
+	EXPECT_EQ(0.0, blocks_stats(self->blocks).free_list_disorder);
 	for (i = 0; i < 100; i += 3)
 		if (indices[i] < indices[0])
 			indices[0] = indices[i];
@@ -200,9 +173,9 @@ TEST_F(pools, a_second_return_is_enoent_and_changes_nothing)
 	ASSERT_EQ(0, mempool_return_block(self->blocks, index));
 	EXPECT_EQ(-ENOENT, mempool_return_block(self->blocks, index));
 	EXPECT_EQ(-ENOENT, mempool_return_blocks_inline(self->blocks, &index, 1));
-	EXPECT_EQ(2, stats_of(self->blocks).bad_returns);
-	EXPECT_EQ(1, stats_of(self->blocks).returns);
-	EXPECT_EQ(BLOCKS, stats_of(self->blocks).free);
+	EXPECT_EQ(2, blocks_stats(self->blocks).bad_returns);
+	EXPECT_EQ(1, blocks_stats(self->blocks).returns);
+	EXPECT_EQ(BLOCKS, blocks_stats(self->blocks).free);
 }
 
 TEST_F(pools, one_that_comes_twice_in_a_bulk_is_enoent_the_others_go)
@@ -213,9 +186,9 @@ TEST_F(pools, one_that_comes_twice_in_a_bulk_is_enoent_the_others_go)
 	memcpy(again, indices, sizeof(indices));
 	again[8] = again[2];
 	EXPECT_EQ(-ENOENT, mempool_return_blocks_inline(self->blocks, again, 9));
-	EXPECT_EQ(1, stats_of(self->blocks).bad_returns);
-	EXPECT_EQ(8, stats_of(self->blocks).returns);
-	EXPECT_EQ(0, stats_of(self->blocks).issued);
+	EXPECT_EQ(1, blocks_stats(self->blocks).bad_returns);
+	EXPECT_EQ(8, blocks_stats(self->blocks).returns);
+	EXPECT_EQ(0, blocks_stats(self->blocks).issued);
 	for (i = 0; i < BLOCKS; i++)
 		ASSERT_NE(NULL, mempool_get_block(self->blocks, &again[0]));
 }
@@ -249,8 +222,8 @@ TEST_F(pools, indices_beyond_the_pool_are_erange)
 	EXPECT_EQ(-ERANGE, mempool_return_block(self->blocks, -1u));
 	indices[3] = -1u;
 	EXPECT_EQ(-ERANGE, mempool_return_blocks_inline(self->blocks, indices, 5));
-	EXPECT_EQ(4, stats_of(self->blocks).returns);
-	EXPECT_EQ(5, stats_of(self->blocks).bad_returns);
+	EXPECT_EQ(4, blocks_stats(self->blocks).returns);
+	EXPECT_EQ(5, blocks_stats(self->blocks).bad_returns);
 }
 
 TEST_F(pools, never_issued_is_enoent)
@@ -302,7 +275,7 @@ TEST_F(pools, one_threads_statistics_are_exact)
 		bad += !mempool_return_block(self->blocks, BLOCKS - 1 - step % 7);
 		if (step % 1000 == 500)
 			mempool_flush(self->pool);
-		s = stats_of(self->blocks);
+		s = blocks_stats(self->blocks);
 		ASSERT_EQ(gets, s.gets);
 		ASSERT_EQ(returns, s.returns);
 		ASSERT_EQ(nr, s.issued);
@@ -338,10 +311,10 @@ TEST_F(pools, disorder_is_seen_in_a_cache)
 
 	ASSERT_EQ(0, mempool_get_blocks(self->blocks, NULL, indices, 4));
 	ASSERT_EQ(0, mempool_coalesce(self->blocks));
-	EXPECT_EQ(0.0, stats_of(self->blocks).free_list_disorder);
+	EXPECT_EQ(0.0, blocks_stats(self->blocks).free_list_disorder);
 	ASSERT_EQ(0, mempool_return_block(self->blocks, 0));
 	ASSERT_EQ(0, mempool_return_block(self->blocks, 3));
-	EXPECT_LT(0.0, stats_of(self->blocks).free_list_disorder);
+	EXPECT_LT(0.0, blocks_stats(self->blocks).free_list_disorder);
 }
 
 /* ---- the whole pool ---------------------------------------------------------- */
@@ -364,8 +337,8 @@ TEST_F(pools, reset_returns_every_block)
 	ASSERT_EQ(0, mempool_get_blocks(self->blocks, NULL, indices, 300));
 	ASSERT_EQ(0, mempool_return_blocks(self->blocks, indices, 50));
 	EXPECT_EQ(0, mempool_reset(self->blocks));
-	EXPECT_EQ(0, stats_of(self->blocks).issued);
-	EXPECT_EQ(300, stats_of(self->blocks).returns);
+	EXPECT_EQ(0, blocks_stats(self->blocks).issued);
+	EXPECT_EQ(300, blocks_stats(self->blocks).returns);
 	EXPECT_EQ(0, device_issued(self->blocks));
 	EXPECT_EQ(-ENOENT, mempool_return_block(self->blocks, indices[100]));
 }
@@ -381,7 +354,7 @@ TEST_F(pools, more_pools_than_ids_work)
 	for (i = 0; i < 100; i++) {
 		ASSERT_NE(NULL, mempool_get_block(many[i], &index));
 		ASSERT_EQ(0, mempool_return_block(many[i], index));
-		EXPECT_EQ(1, stats_of(many[i]).gets);
+		EXPECT_EQ(1, blocks_stats(many[i]).gets);
 	}
 	for (i = 0; i < 100; i++)
 		mempool_blocks_close(many[i]);
@@ -398,8 +371,8 @@ TEST_F(pools, an_id_is_used_again)
 		ASSERT_NE(0, blocks->head.magazine);
 		ASSERT_EQ(0, mempool_get_blocks(blocks, NULL, indices, 10));
 		ASSERT_EQ(0, mempool_return_blocks(blocks, indices, 9));
-		ASSERT_EQ(10, stats_of(blocks).gets);
-		ASSERT_EQ(1, stats_of(blocks).issued);
+		ASSERT_EQ(10, blocks_stats(blocks).gets);
+		ASSERT_EQ(1, blocks_stats(blocks).issued);
 		mempool_blocks_close(blocks);
 	}
 }
@@ -451,10 +424,10 @@ TEST_F(pools, no_block_is_two_threads)
 	for (i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 	EXPECT_EQ(0, job.wrong);
-	EXPECT_EQ(stats_of(self->blocks).gets, stats_of(self->blocks).returns);
-	EXPECT_LT(4 * 20000 * 20, stats_of(self->blocks).gets);
-	EXPECT_EQ(0, stats_of(self->blocks).issued);
-	EXPECT_EQ(0, stats_of(self->blocks).bad_returns);
+	EXPECT_EQ(blocks_stats(self->blocks).gets, blocks_stats(self->blocks).returns);
+	EXPECT_LT(4 * 20000 * 20, blocks_stats(self->blocks).gets);
+	EXPECT_EQ(0, blocks_stats(self->blocks).issued);
+	EXPECT_EQ(0, blocks_stats(self->blocks).bad_returns);
 	EXPECT_EQ(0, mempool_flush(self->pool));
 	EXPECT_EQ(0, device_issued(self->blocks));
 }
@@ -513,8 +486,8 @@ TEST_F(pools, a_thread_that_ends_leaves_its_blocks_and_its_counters)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, use_and_wait, &job));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, device_issued(self->blocks));
-	EXPECT_EQ(40, stats_of(self->blocks).gets);
-	EXPECT_EQ(40, stats_of(self->blocks).returns);
+	EXPECT_EQ(40, blocks_stats(self->blocks).gets);
+	EXPECT_EQ(40, blocks_stats(self->blocks).returns);
 }
 
 static void *keep_asking(void *arg)
@@ -541,7 +514,7 @@ TEST_F(pools, blocks_in_a_running_threads_cache_are_no_reason_for_enospc)
 	pthread_barrier_init(&job.barrier, NULL, 2);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, keep_asking, &job));
 	pthread_barrier_wait(&job.barrier);
-	while (stats_of(job.blocks).gets < 100)
+	while (blocks_stats(job.blocks).gets < 100)
 		sched_yield();
 	do	/* the other thread must get to run */
 		ret = mempool_get_blocks(job.blocks, NULL, indices, 98);
@@ -577,7 +550,7 @@ TEST_F(pools, blocks_between_threads_are_no_reason_for_enospc_without_a_magazine
 	t->used_slots = MP_SLOTS;	/* other magazines have them all */
 	EXPECT_EQ(0, mempool_get_blocks(self->blocks, NULL, indices, BLOCKS));
 	EXPECT_EQ(0, mempool_return_blocks(self->blocks, indices, BLOCKS));
-	EXPECT_EQ(BLOCKS, stats_of(self->blocks).free);
+	EXPECT_EQ(BLOCKS, blocks_stats(self->blocks).free);
 }
 
 static void *take_one(void *arg)
