@@ -98,6 +98,10 @@ $(BUILD)/selftests/%: selftests/%.c $(TESTDEP) $(LIB)
 	@echo '  CC      $@'
 	@$(TESTCC) -o $@ $< $(LIB) $(TESTLIB)
 
+# The same tests, over the module.
+$(addprefix $(BUILD)/selftests/,userlib_misuse userlib_misuse_32): \
+	selftests/unit/userlib/test_misuse.c
+
 # ---- running ----------------------------------------------------------------
 
 demo: userlib
