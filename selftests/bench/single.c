@@ -26,7 +26,7 @@ INLINE void touch(char *ptr, size_t size, unsigned int *line)
 
 static unsigned int line;
 
-static int pair(const struct request *r, long n)
+int pair(const struct request *r, long n)
 {
 	size_t size = r->size;
 

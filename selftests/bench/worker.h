@@ -38,6 +38,9 @@ int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
  */
 int measure(const struct request *r, loop_t loop, double unit);
 
+/* A loop: @n times a block of @r->size taken and given back. */
+int pair(const struct request *r, long n);
+
 struct test {
 	const char *name;
 	int (*run)(const struct request *r);
