@@ -321,7 +321,7 @@ struct mempool_release {
  * @size: bytes, rounded up to the bucket
  * @count: free blocks wanted in the bucket, at least
  * @flags: MEMPOOL_ALLOC_PAGE_ALIGNED or 0
- * @done: (out) free blocks now in the bucket, @count or more
+ * @done: (out) free blocks now in the bucket, @count or more; fewer on failure
  * @reserved: must be zero
  *
  * A hint: blocks stay ready until another session needs the memory, unless

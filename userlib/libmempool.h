@@ -189,6 +189,9 @@ size_t mempool_usable_size(struct mempool *pool, const void *ptr);
 /*
  * mempool_preallocate() - have at least @count free blocks of the bucket of
  * @size ready and populated; a hint, except within min_bytes
+ *
+ * On failure those that could be had stay. Errors: EINVAL (0), EOVERFLOW,
+ * ENOMEM, EDQUOT, EPERM.
  */
 int mempool_preallocate(struct mempool *pool, size_t size, unsigned int count);
 
