@@ -92,7 +92,7 @@ void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count)
 		nr = batch_of(pool, count - at);
 		for (i = 0; i < nr; i++) {
 			mp_space_offset(pool, ptrs[at + i], &offsets[i]);
-			mp_track_mark(pool, offsets[i], 0);
+			mp_track_mark(pool, offsets[i], 0, 0);
 		}
 		give_blocks(pool, offsets, ids, nr, MEMPOOL_RELEASE_CACHED);
 	}
@@ -350,6 +350,8 @@ static __attribute__((noinline)) int slow_release(struct mempool *pool, void *pt
 {
 	struct mp_call call = { "mempool_release", caller };
 
+	if (mp_remote_release(pool, ptr))
+		return 0;
 	if (mp_inherited(pool))
 		return mp_refuse(pool, &call);
 	if (!ptr || mp_cache_release_odd(pool, ptr))
@@ -378,6 +380,8 @@ MEMPOOL_API int mempool_release_bulk(struct mempool *pool, void *const *ptrs, un
 		return mp_give(pool, ptrs, count);
 	for (;;) {
 		nr += mp_cache_release_many(pool, ptrs + nr, count - nr);
+		while (nr < count && mp_remote_release(pool, ptrs[nr]))
+			nr++;
 		if (nr == count)
 			return first;
 		ret = mempool_release(pool, ptrs[nr++]);

@@ -25,12 +25,22 @@
 #define HOARD_BLOCKS	8		/* also of large ones, if its cache is large */
 
 /* Say in the table what becomes of a block that we have. */
-static void mark(struct mp_thread *t, const void *ptr, unsigned int id)
+static void mark(struct mp_thread *t, const void *ptr, unsigned int id, unsigned int number)
 {
-	mp_track_mark(t->hot.session, (uintptr_t)ptr - t->hot.base, id);
+	mp_track_mark(t->hot.session, (uintptr_t)ptr - t->hot.base, id, number);
 }
 
 /* ---- magazines of buckets ---------------------------------------------------- */
+
+/* For @bytes more in magazines; then the outbox may have to go. */
+static bool has_room(struct mempool *pool, struct mp_thread *t, uint64_t bytes)
+{
+	if (t->capacity + bytes > pool->cache.bytes)
+		return false;
+	if (t->capacity + bytes + t->outbox_bytes > pool->cache.bytes)
+		mp_remote_flush(pool, t);
+	return true;
+}
 
 /* Give up others' magazines until there is room for @bytes more. */
 static bool make_room(struct mempool *pool, struct mp_thread *t, unsigned int id, uint64_t bytes)
@@ -38,13 +48,13 @@ static bool make_room(struct mempool *pool, struct mp_thread *t, unsigned int id
 	unsigned int looked;
 
 	for (looked = 0; looked < MP_ID_OTHER; looked++) {
-		if (t->capacity + bytes <= pool->cache.bytes)
+		if (has_room(pool, t, bytes))
 			return true;
 		t->hand = (t->hand + 1) % MP_ID_OTHER;
 		if (t->hand != id && t->cold[t->hand].bottom)
 			mp_magazine_give_up(pool, t, t->hand, false);
 	}
-	return t->capacity + bytes <= pool->cache.bytes;
+	return has_room(pool, t, bytes);
 }
 
 /* All sizes that lead to the bucket, in units in which all do, lead to its id. */
@@ -106,7 +116,7 @@ static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
 	uint64_t slots = mp_magazine_slots(t, id), more = slots * t->hot.sizes[id];
 
-	if (slots < MP_MAX_SLOTS && t->capacity + more <= pool->cache.bytes &&
+	if (slots < MP_MAX_SLOTS && has_room(pool, t, more) &&
 	    mp_magazine_resize(t, id, 2 * slots))
 		t->capacity += more;
 }
@@ -122,10 +132,10 @@ static bool may_hoard(const struct mempool *pool, uint64_t slots, uint64_t size)
 }
 
 /*
- * Room in a full magazine for one block more. A thread that only gives back is
- * another's supply: what it kept, the other would have to take from the kernel
- * meanwhile. So a magazine grows beyond what it may hoard only where its thread runs
- * out of blocks as well; else half of it goes to the depot.
+ * Room in a full magazine for one block more. A thread that only gives back, blocks of
+ * threads that have ended, is another's supply: what it kept, the other would have to
+ * take from the kernel meanwhile. So a magazine grows beyond what it may hoard only
+ * where its thread runs out of blocks as well; else half of it goes to the depot.
  */
 static void relieve(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
@@ -196,7 +206,7 @@ static uint64_t count_releases(struct mp_thread *t, uint64_t allocs)
 			return t->claimed_releases;
 		releases += look.nr - look.net;
 	}
-	return releases;
+	return releases + mp_load(&t->remote);
 }
 
 /* Counters that the kernel has not heard of. Global lock held. */
@@ -290,6 +300,8 @@ static uint64_t recall_others(struct mempool *pool)
 			continue;
 		if (!atomic_exchange(&t->recall, true))
 			atomic_store(&t->deaf, false);
+		if (!atomic_load(&t->deaf))
+			bytes += mp_load(&t->outbox_bytes);
 		for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++) {
 			if (!mp_magazine_count(t, id))
 				continue;
@@ -385,9 +397,11 @@ uint64_t mp_cache_claim(struct mempool *pool)
 	pthread_mutex_lock(&pool->cache.depot_lock);
 	bytes = pool->cache.depot_bytes;
 	pthread_mutex_unlock(&pool->cache.depot_lock);
-	for (t = pool->cache.threads; t; t = t->next)
+	for (t = pool->cache.threads; t; t = t->next) {
+		bytes += mp_load(&t->outbox_bytes);
 		for (id = 1; id < MP_ID_OTHER; id++)
 			bytes += mp_magazine_count(t, id) * (pool->track.key_of[id] >> 1);
+	}
 	mp_threads_unlock();
 	return bytes;
 }
@@ -418,7 +432,7 @@ static void *pop(struct mp_thread *t, unsigned int id)
 	}
 	mp_magazine_set_lim(t, id);
 	mp_store(&t->hot.allocs, t->hot.allocs + 1);
-	mark(t, *top, id);
+	mark(t, *top, id, t->hot.number);
 	account(t, t->hot.sizes[id]);
 	return *top;
 }
@@ -466,6 +480,8 @@ int mp_cache_release(struct mempool *pool, void *ptr)
 	}
 	if (t)
 		mp_cache_answer_recall(pool, t);
+	if (t && mp_remote_release(pool, ptr))	/* its first one, or recalled before */
+		return 0;
 	if (!t || !id || id == MP_ID_OTHER || !activate(pool, t, id)) {
 		key = id ? mp_track_key(pool, offset) : 0;
 		ret = mp_give(pool, &ptr, 1);
@@ -477,7 +493,7 @@ int mp_cache_release(struct mempool *pool, void *ptr)
 		relieve(pool, t, id);
 	*t->hot.tops[id] = ptr;
 	mp_magazine_set_top(t, id, t->hot.tops[id] + 1);
-	mark(t, ptr, id | MP_ID_CACHED);
+	mark(t, ptr, id, 0);
 	account(t, -t->hot.sizes[id]);
 	return 0;
 }
@@ -525,7 +541,7 @@ pop_many(struct mempool_thread *t, size_t size, void **ptrs, unsigned int count,
 	memcpy(ptrs, top, count * sizeof(ptrs[0]));
 	for (i = 0; i < count; i++)
 		((struct mempool_place *)(t->places_at_0 +
-			((uintptr_t)ptrs[i] >> shift) * sizeof(struct mempool_place)))->out = 1;
+			((uintptr_t)ptrs[i] >> shift) * sizeof(struct mempool_place)))->out = t->number;
 	__atomic_store_n(&t->tops[id], top, __ATOMIC_RELAXED);
 	mp_store(&t->allocs, t->allocs + count);
 	return count;
@@ -559,7 +575,7 @@ push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsig
 	void **top;
 
 	unit = count ? unit_of(ptrs[0], base, shift) : units;
-	if (unit >= units || !places[unit].out)
+	if (unit >= units || places[unit].out != t->number)
 		return 0;
 	out = place_word(&places[unit]);
 	id = places[unit].id;
@@ -680,4 +696,6 @@ void mp_cache_exit(struct mempool *pool)
 		munmap((void *)cache->status, pool->info.page_size);
 	for (id = 0; id < MEMPOOL_NR_MAGAZINES; id++)
 		mp_depot_free(pool, id);
+	for (id = 0; id < MP_NR_NUMBERS; id++)
+		mp_depot_free_inbox(pool, id);
 }

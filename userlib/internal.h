@@ -8,7 +8,7 @@
  *	bucket.c	the rounding rule
  *	alloc.c		blocks of buckets: take, give back
  *	thread.h	free blocks kept by threads, and between them: cache.c,
- *			poolcache.c, thread.c, magazine.c, depot.c
+ *			poolcache.c, thread.c, magazine.c, depot.c, remote.c
  *	track.c		which blocks are out, and how large they are
  *	space.c		offsets and addresses: the mapping
  *	populate.c	page tables filled before a block is handed out
@@ -191,7 +191,8 @@ unsigned int mp_track_take(struct mempool *pool, uint64_t offset);
 void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id);
 uint64_t mp_track_key(struct mempool *pool, uint64_t offset);
 unsigned int mp_track_look(struct mempool *pool, uint64_t offset);
-void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id);
+void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id, unsigned int number);
+unsigned int mp_track_number(struct mempool *pool, uint64_t offset);
 uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end);
 
 /* ---- alloc.c ---- */
@@ -206,7 +207,7 @@ void mp_give_cached(struct mempool *pool, void *const *ptrs, unsigned int count)
 
 /**
  * struct mp_depot - free blocks of one kind between threads
- * @blocks: NULL until a thread has a magazine for them
+ * @blocks: NULL until there is a use for it
  * @nr: blocks
  * @room: for how many
  * @max: most that it may have room for
@@ -216,6 +217,19 @@ struct mp_depot {
 	unsigned int nr;
 	unsigned int room;
 	unsigned int max;
+};
+
+#define MP_NR_BUCKET_IDS	128	/* ids from here on are block pools' */
+#define MP_NR_NUMBERS		256	/* of threads; see struct mempool_place */
+
+/**
+ * struct mp_inbox - blocks of one thread that others have released
+ * @open: it has a thread
+ * @depots: by id
+ */
+struct mp_inbox {
+	bool open;
+	struct mp_depot depots[MP_NR_BUCKET_IDS];
 };
 
 #define MP_MAX_CACHED_POOLS	(MEMPOOL_NR_MAGAZINES - 128)
@@ -234,9 +248,10 @@ struct mp_depot {
  * @pools_lock: protects @pools, and a block pool in it from being closed
  * @pools: by id, those with a cache, or NULL
  * @serial: of the block pool that last got a cache; @pools_lock
- * @depot_lock: protects @depots, @depot_bytes
+ * @depot_lock: protects @depots, what is in @inboxes, @depot_bytes
  * @depots: by id
- * @depot_bytes: of buckets, in all of them
+ * @inboxes: by number, made when a thread first has it; @depot_lock
+ * @depot_bytes: of buckets, in all depots and inboxes
  * @depot_max: most that may be
  */
 struct mp_cache {
@@ -254,6 +269,7 @@ struct mp_cache {
 	uint64_t serial;
 	pthread_mutex_t depot_lock;
 	struct mp_depot depots[MEMPOOL_NR_MAGAZINES];
+	struct mp_inbox *inboxes[MP_NR_NUMBERS];
 	uint64_t depot_bytes;
 	uint64_t depot_max;
 };
@@ -279,6 +295,7 @@ struct mp_retry {
 	unsigned int answers;
 };
 
+bool mp_remote_release(struct mempool *pool, void *ptr);
 bool mp_cache_retry(struct mempool *pool, struct mp_retry *retry);
 int mp_cache_flush(struct mempool *pool, bool recall);
 void mp_cache_account(struct mempool *pool, int64_t bytes);

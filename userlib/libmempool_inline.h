@@ -15,7 +15,7 @@
  * a block can begin tell its bucket and whether it is out, one byte the same of
  * each block of a block pool. Everything unusual falls out of a
  * comparison into a call: another pool than last time, an empty or full
- * magazine, what is not a block that is out, the first use of a fresh block and
+ * magazine, what is not a block that this thread took, the first use of a fresh block and
  * a new peak (both are counted), and a forked child, in whose copy all of this
  * reads as zero.
  *
@@ -41,12 +41,14 @@ extern "C" {
 /* Sizes and places are told apart by units of 1 KiB; of other pools, by a call. */
 #define MEMPOOL_UNIT_SHIFT	10
 #define MEMPOOL_NR_SIZES	16384
+#define MEMPOOL_NO_THREAD	255
 /* Blocks at a time: as many as an integer has bits. */
 #define MEMPOOL_MAX_COUNT	64
 
 /*
- * Where a block can begin: @id, of its bucket, 0 if none begins here; @out, 1
- * while a user has it.
+ * Where a block can begin: @id, of its bucket, 0 if none begins here; @out, while a
+ * user has it, the number of the thread that took it, MEMPOOL_NO_THREAD if it came
+ * past the caches; else 0.
  */
 struct mempool_place {
 	unsigned char id;
@@ -62,6 +64,7 @@ struct mempool_place {
  *	address 0 would have
  * @room: bytes that may be allocated before the peak
  * @allocs: blocks of buckets allocated, ever
+ * @number: this thread's, of 1 to 254; MEMPOOL_NO_THREAD if all are given
  *
  * Magazines, by id: blocks lie below @tops; those below @lims need the slow path
  * (there are none, they are fresh, or somebody wants them back; UINTPTR_MAX: all
@@ -79,6 +82,7 @@ struct mempool_thread {
 	uintptr_t places_at_0;
 	int64_t room;
 	uint64_t allocs;
+	unsigned char number;
 	void **tops[MEMPOOL_NR_MAGAZINES];
 	void **lims[MEMPOOL_NR_MAGAZINES];
 	void **ends[MEMPOOL_NR_MAGAZINES];
@@ -158,7 +162,7 @@ mempool_pop(struct mempool_thread *t, size_t size, unsigned int shift,
 	MEMPOOL_SET(t->tops[id], top - 1);
 	MEMPOOL_SET(t->allocs, t->allocs + 1);
 	((struct mempool_place *)(t->places_at_0 +
-		((uintptr_t)*ptr >> shift) * sizeof(struct mempool_place)))->out = 1;
+		((uintptr_t)*ptr >> shift) * sizeof(struct mempool_place)))->out = t->number;
 	return 1;
 }
 
@@ -181,7 +185,7 @@ mempool_push(struct mempool_thread *t, void *ptr, uintptr_t units,
 	place = &t->places[unit];
 	id = place->id;
 	top = t->tops[id];
-	if (MEMPOOL_UNLIKELY(!place->out || top >= t->ends[id]))
+	if (MEMPOOL_UNLIKELY(place->out != t->number || top >= t->ends[id]))
 		return 0;
 	*top = ptr;
 	MEMPOOL_SET(t->tops[id], top + 1);

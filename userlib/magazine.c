@@ -204,6 +204,7 @@ void mp_magazines_give_up(struct mempool *pool, struct mp_thread *t)
 {
 	unsigned int id;
 
+	mp_remote_give_up(pool, t);
 	for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++)
 		if (t->cold[id].bottom)
 			mp_magazine_give_up(pool, t, id, true);
@@ -223,7 +224,7 @@ void mp_magazine_filled(struct mp_thread *t, unsigned int id, unsigned int nr)
 bool mp_magazine_refill(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
 	unsigned int want = (mp_magazine_slots(t, id) + 1) / 2;
-	unsigned int nr = mp_depot_get(pool, id, t->cold[id].bottom, want);
+	unsigned int nr = mp_depot_get_own(pool, t->hot.number, id, t->cold[id].bottom, want);
 
 	if (nr)
 		mp_magazine_filled(t, id, nr);

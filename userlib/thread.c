@@ -163,9 +163,11 @@ static void thread_exit(void *unused)
 		mine = t->next_mine;
 		pool = t->hot.session;
 		if (pool) {
+			mp_remote_flush(pool, t);
 			mp_magazines_give_up(pool, t);
 			mp_cache_claim_all(pool);
 			mp_pools_fold(pool, t);
+			mp_remote_leave(pool, t);
 			orphan(t);
 		}
 		put_spare(t);
@@ -240,6 +242,7 @@ static void join(struct mempool *pool, struct mp_thread *t)
 	if (cache->had_threads)
 		atomic_store(&cache->shared, true);
 	cache->had_threads = true;
+	mp_remote_join(pool, t);
 	__atomic_store_n(&t->hot.session, pool, __ATOMIC_RELAXED);
 	if (t->shift == MEMPOOL_UNIT_SHIFT)
 		__atomic_store_n(&t->hot.pool, pool, __ATOMIC_RELAXED);

@@ -5,6 +5,7 @@
  *	thread.c	its life: made, found again, orphaned, freed
  *	magazine.c	blocks of one kind in it
  *	depot.c		blocks of one kind between threads
+ *	remote.c	what goes back to the thread that took it
  *	cache.c		what buckets do with it, and the statistics
  *	poolcache.c	what block pools do with it
  *
@@ -31,7 +32,8 @@
 #define MP_DEPOT_SLOTS	(1u << 20)	/* and most: pointers of 8 MiB */
 #define MP_NR_ORDERS	10	/* magazines have 2^order slots */
 #define MP_NOTHING	((void **)UINTPTR_MAX)	/* lim of what is not to be used */
-#define MP_FIRST_POOL	128u	/* ids from here on are block pools' */
+#define MP_FIRST_POOL	((unsigned int)MP_NR_BUCKET_IDS)
+#define MP_OUTBOX	256u	/* blocks */
 
 /**
  * struct mp_cold - the part of a magazine that only the slow path needs
@@ -53,6 +55,12 @@ struct mp_cold {
 	uint64_t serial;
 };
 
+/* A block's bucket, and the number of the thread that took it. */
+struct mp_label {
+	unsigned char id;
+	unsigned char number;
+};
+
 /**
  * struct mp_thread - a thread's cache of one session
  * @hot: see libmempool_inline.h; @hot.session is NULL in an orphan
@@ -64,6 +72,9 @@ struct mp_cold {
  * @new: fresh blocks used
  * @peak: highest sum of this thread's bytes, unless there are others
  * @bad: releases refused here
+ * @remote: blocks released here that others had taken
+ * @outbox: the last of them, which have not been delivered yet, with @labels;
+ *	@nr_outbox of them, together of @outbox_bytes
  * @claimed_allocs, @claimed_releases, @claimed_new, @claimed_bad: of which the
  *	kernel knows
  * @hand: where to look next for a magazine to give up
@@ -84,6 +95,11 @@ struct mp_thread {
 	uint64_t new;
 	uint64_t peak;
 	uint64_t bad;
+	uint64_t remote;
+	uint64_t outbox_bytes;
+	unsigned int nr_outbox;
+	void *outbox[MP_OUTBOX];
+	struct mp_label labels[MP_OUTBOX];
 	uint64_t claimed_allocs, claimed_releases, claimed_new, claimed_bad;
 	unsigned int hand;
 	uint32_t pressure;
@@ -161,10 +177,23 @@ static inline unsigned int mp_magazine_slots(const struct mp_thread *t, unsigned
 void mp_depot_prepare(struct mempool *pool, unsigned int id, uint64_t max);
 unsigned int mp_depot_put(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr);
 unsigned int mp_depot_get(struct mempool *pool, unsigned int id, void **blocks, unsigned int nr);
+unsigned int mp_depot_get_own(struct mempool *pool, unsigned int number, unsigned int id,
+			      void **blocks, unsigned int nr);
+unsigned int mp_depot_add(struct mempool *pool, struct mp_depot *depot, unsigned int id,
+			  void *const *blocks, unsigned int nr);
 void mp_depot_empty(struct mempool *pool);
+void mp_depot_empty_inbox(struct mempool *pool, unsigned int number);
+void mp_depot_free_inbox(struct mempool *pool, unsigned int number);
 void mp_depot_empty_one(struct mempool *pool, unsigned int id);
 unsigned int mp_depot_count(struct mempool *pool, unsigned int id);
 void mp_depot_free(struct mempool *pool, unsigned int id);
+
+/* ---- remote.c ---- */
+
+void mp_remote_join(struct mempool *pool, struct mp_thread *t);
+void mp_remote_leave(struct mempool *pool, struct mp_thread *t);
+void mp_remote_flush(struct mempool *pool, struct mp_thread *t);
+void mp_remote_give_up(struct mempool *pool, struct mp_thread *t);
 
 /* ---- cache.c, poolcache.c ---- */
 

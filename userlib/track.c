@@ -46,9 +46,9 @@ union place {
 	uint_least16_t word;
 };
 
-static uint_least16_t place(unsigned int id)
+static uint_least16_t place(unsigned int id, unsigned int number)
 {
-	union place place = { .part = { id & ~MP_ID_CACHED, id && !(id & MP_ID_CACHED) } };
+	union place place = { .part = { id, number } };
 
 	return place.word;
 }
@@ -179,7 +179,10 @@ int mp_track_set(struct mempool *pool, uint64_t offset, unsigned int id, uint64_
 	}
 	if (!atomic_load_explicit(&track->used[slot], memory_order_relaxed))
 		atomic_store_explicit(&track->used[slot], 1, memory_order_relaxed);
-	atomic_store_explicit(&track->places[offset >> track->shift], place(id), memory_order_release);
+	atomic_store_explicit(&track->places[offset >> track->shift],
+			      id & MP_ID_CACHED ? place(id & ~MP_ID_CACHED, 0) :
+						  place(id, MEMPOOL_NO_THREAD),
+			      memory_order_release);
 	return 0;
 }
 
@@ -214,10 +217,23 @@ unsigned int mp_track_look(struct mempool *pool, uint64_t offset)
 	return at ? id_of(atomic_load_explicit(at, memory_order_relaxed)) : 0;
 }
 
-/* For a block that the caller has: from a cache to a user and back. */
-void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id)
+/*
+ * For a block that the caller has, of the thread with the number: from a cache to a
+ * user, and with number 0 back. @id: 0 if it is to be none any more.
+ */
+void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id, unsigned int number)
 {
-	atomic_store_explicit(place_at(&pool->track, offset), place(id), memory_order_relaxed);
+	atomic_store_explicit(place_at(&pool->track, offset), place(id, number),
+			      memory_order_relaxed);
+}
+
+/* The number of the thread that took the block, 0 if it is not out. */
+unsigned int mp_track_number(struct mempool *pool, uint64_t offset)
+{
+	atomic_uint_least16_t *at = place_at(&pool->track, offset);
+	union place place = { .word = at ? atomic_load_explicit(at, memory_order_relaxed) : 0 };
+
+	return place.part.out;
 }
 
 /* The kernel has refused it: it is out still. */
@@ -226,7 +242,8 @@ void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id)
 	uint_least16_t none = 0;
 
 	if (id)
-		atomic_compare_exchange_strong(place_at(&pool->track, offset), &none, place(id));
+		atomic_compare_exchange_strong(place_at(&pool->track, offset), &none,
+					       place(id, MEMPOOL_NO_THREAD));
 }
 
 /* The bucket of the block that begins at @offset, 0 if none does. */

@@ -142,7 +142,7 @@ static __attribute__((noinline)) int bare_pair(const struct request *r, long n)
 		ptr = top[-1];
 		MEMPOOL_SET(t->tops[id], top - 1);
 		((struct mempool_place *)(t->places_at_0 +
-			((uintptr_t)ptr >> MEMPOOL_UNIT_SHIFT) * sizeof(*place)))->out = 1;
+			((uintptr_t)ptr >> MEMPOOL_UNIT_SHIFT) * sizeof(*place)))->out = t->number;
 		escape(ptr);
 
 		t = mempool_thread_1;
@@ -153,7 +153,7 @@ static __attribute__((noinline)) int bare_pair(const struct request *r, long n)
 		place = &t->places[unit];
 		id = place->id;
 		top = t->tops[id];
-		if (UNLIKELY(!place->out || top >= t->ends[id]))
+		if (UNLIKELY(place->out != t->number || top >= t->ends[id]))
 			return -1;
 		*top = ptr;
 		MEMPOOL_SET(t->tops[id], top + 1);
