@@ -98,6 +98,15 @@ struct mp_ticket {
 #define MP_TAKE_PAGE_ALIGNED	1u
 
 /*
+ * Some blocks have been had: are the @rest (> 0) worth another chunk? Those for a cache
+ * only if they fill it. Nobody waits for them, but their user would for the chunk.
+ */
+static inline bool mp_worth_a_chunk(const struct mempool_alloc *req, u32 rest)
+{
+	return !(req->flags & MEMPOOL_ALLOC_CACHED) || req->size >= MEMPOOL_CHUNK_SIZE / rest;
+}
+
+/*
  * Reserves blocks for @size bytes each, at least one and at most @most: as many as
  * are next to each other in the order of taking. A slab that has to be made has room
  * for @most of them, if that is not too large.

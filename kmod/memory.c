@@ -304,7 +304,7 @@ static int mp_session_take(struct mp_session *s, const struct mempool_alloc *req
 	while (!err) {
 		err = mp_buckets_take(&s->buckets, req->size, flags, most,
 				      &taken->tickets[taken->nr], &pages);
-		if (err != -ENOSPC)
+		if (err != -ENOSPC || (taken->nr && !mp_worth_a_chunk(req, most)))
 			break;
 		err = mp_session_grow(s, pages, true);
 	}

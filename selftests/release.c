@@ -275,6 +275,45 @@ TEST_F(mapped_session, preallocated_blocks_take_no_more_memory)
 	EXPECT_EQ(self->before.footprint_bytes, self->after.footprint_bytes);
 }
 
+/* 500 of a chunk's 512 blocks are taken, and 64 more asked for. */
+static int alloc_64_more(int fd, __u32 flags, __u32 *done)
+{
+	struct mempool_block blocks[500];
+
+	return _test_ioctl_alloc(fd, 4096, 500, 0, blocks, NULL) ?:
+		_test_ioctl_alloc(fd, 4096, 64, flags, blocks, done);
+}
+
+TEST_F(mapped_session, a_cache_takes_no_chunk_for_a_few_blocks)
+{
+	struct mempool_block blocks[64];
+	__u32 done;
+
+	ASSERT_EQ(0, alloc_64_more(self->fd, MEMPOOL_ALLOC_CACHED, &done));
+	EXPECT_EQ(12, done);
+	test_ioctl_stats(self->fd, &self->before);
+	EXPECT_EQ(MP_CHUNK, self->before.owned_bytes);
+	ASSERT_EQ(0, _test_ioctl_alloc(self->fd, 4096, 64, MEMPOOL_ALLOC_CACHED, blocks, &done));
+	EXPECT_EQ(64, done);	/* there was not one */
+}
+
+TEST_F(mapped_session, a_user_gets_all_blocks_that_can_be_had)
+{
+	__u32 done;
+
+	ASSERT_EQ(0, alloc_64_more(self->fd, 0, &done));
+	EXPECT_EQ(64, done);
+}
+
+TEST_F(mapped_session, a_cache_takes_chunks_that_its_blocks_fill)
+{
+	struct mempool_block blocks[8];
+	__u32 done;
+
+	ASSERT_EQ(0, _test_ioctl_alloc(self->fd, 1 << 20, 8, MEMPOOL_ALLOC_CACHED, blocks, &done));
+	EXPECT_LE(7, done);
+}
+
 TEST_F(mapped_session, preallocated_blocks_are_not_allocated)
 {
 	ASSERT_EQ(0, _test_ioctl_preallocate(self->fd, 50000, 100, NULL));

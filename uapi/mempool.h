@@ -244,7 +244,8 @@ struct mempool_block {
  * @count: 1 to max_batch
  * @flags: MEMPOOL_ALLOC_*
  * @done: (out) blocks handed out, 1 to @count. Fewer than @count when the
- *	reserve or a limit ended the batch
+ *	reserve or a limit ended the batch; with MEMPOOL_ALLOC_CACHED also when the
+ *	rest would not have filled the chunk that it needed
  * @reserved: must be zero
  *
  * ENOMEM or EDQUOT only when not one block could be had. If the result cannot

@@ -257,6 +257,8 @@ static int take(struct inproc *in, const struct mempool_alloc *req, u32 most,
 
 	while ((ret = mp_buckets_take(&in->buckets, req->size, take_flags(req->flags), most,
 				      ticket, &pages)) == -ENOSPC) {
+		if (most < req->count && !mp_worth_a_chunk(req, most))
+			break;
 		ret = grow(in, pages, true);
 		if (ret)
 			break;

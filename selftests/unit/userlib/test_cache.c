@@ -519,4 +519,21 @@ TEST_F(cache, bulk_is_all_or_nothing)
 	free(ptrs);
 }
 
+/* Refills ask for more than there is, but not for another chunk. */
+TEST_F(cache, prepared_blocks_take_no_more_memory)
+{
+	struct mempool_stats stats;
+	unsigned int i;
+
+	ASSERT_EQ(0, mempool_preallocate(self->pool, 4096, 512));
+	for (i = 0; i < 512; i++)
+		ASSERT_NE(NULL, mempool_alloc(self->pool, 4096));
+	stats = stats_of(self->pool);
+	EXPECT_EQ(2 * MIB, stats.owned_bytes);
+	EXPECT_EQ(512, stats.total_allocations);
+	while (i++ < 520)
+		ASSERT_NE(NULL, mempool_alloc(self->pool, 4096));
+	EXPECT_EQ(4 * MIB, stats_of(self->pool).owned_bytes);
+}
+
 TEST_HARNESS_MAIN
