@@ -418,6 +418,8 @@ MEMPOOL_API int mempool_preallocate(struct mempool *pool, size_t size, unsigned 
 		ret = mp_ioctl(pool, MEMPOOL_IOC_STATS, &stats);
 	if (!ret)
 		mp_populate_owned(pool, stats.owned_bytes / MP_CHUNK);
+	if (!ret)
+		mp_threads_prepare(pool);
 	return ret;
 }
 

@@ -274,6 +274,7 @@ struct mp_cache {
 	uint64_t depot_max;
 };
 
+void mp_threads_prepare(struct mempool *pool);
 int mp_cache_init(struct mempool *pool, uint64_t bytes);
 void mp_cache_exit(struct mempool *pool);
 void *mp_cache_alloc(struct mempool *pool, uint64_t key);

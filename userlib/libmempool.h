@@ -190,6 +190,8 @@ size_t mempool_usable_size(struct mempool *pool, const void *ptr);
  * mempool_preallocate() - have at least @count free blocks of the bucket of
  * @size ready and populated; a hint, except within min_bytes
  *
+ * Also a cache for a thread, if this one has none: the first to need it gets it.
+ *
  * On failure those that could be had stay. Errors: EINVAL (0), EOVERFLOW,
  * ENOMEM, EDQUOT, EPERM.
  */

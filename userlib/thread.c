@@ -92,6 +92,17 @@ void mp_threads_unlock(void)
 	pthread_mutex_unlock(&atomic_load(&global)->lock);
 }
 
+/* How many caches of ended threads wait for a new one. */
+unsigned int mp_threads_spare(void)
+{
+	unsigned int nr;
+
+	mp_threads_lock();
+	nr = atomic_load(&global)->nr_spare;
+	mp_threads_unlock();
+	return nr;
+}
+
 /* All but @hot.pool, @hot.session and what links the owner's caches. */
 static void wipe(struct mp_thread *t)
 {
@@ -133,6 +144,32 @@ static void put_spare(struct mp_thread *t)
 	t->next_mine = g->spare;
 	g->spare = t;
 	g->nr_spare++;
+}
+
+/* With the slots of the first magazines; large ones take faults as they grow. */
+static struct mp_thread *map_thread(void)
+{
+	char *pages = wiped_pages(sizeof(struct mp_thread) + COLOUR,
+				  offsetof(struct mp_thread, slots) + COLOUR + PAGE);
+
+	return pages ? (struct mp_thread *)(pages + COLOUR) : NULL;
+}
+
+/*
+ * A cache is there for the thread that next needs one, so it does not wait for the
+ * memory. None: it will ask itself.
+ */
+void mp_threads_prepare(struct mempool *pool)
+{
+	struct mp_thread *t;
+
+	if (!pool->cache.ready || mp_thread_of(pool, false))
+		return;
+	mp_threads_lock();
+	t = atomic_load(&global)->spare ? NULL : map_thread();
+	if (t)
+		put_spare(t);
+	mp_threads_unlock();
 }
 
 static struct mp_thread *get_spare(void)
@@ -178,15 +215,6 @@ static void thread_exit(void *unused)
 static void make_key(void)
 {
 	exit_key_made = !pthread_key_create(&exit_key, thread_exit);
-}
-
-/* With the slots of the first magazines; large ones take faults as they grow. */
-static struct mp_thread *map_thread(void)
-{
-	char *pages = wiped_pages(sizeof(struct mp_thread) + COLOUR,
-				  offsetof(struct mp_thread, slots) + COLOUR + PAGE);
-
-	return pages ? (struct mp_thread *)(pages + COLOUR) : NULL;
 }
 
 /* An orphan of ours, a spare cache or a new one, in no list yet but ours. */

@@ -132,6 +132,7 @@ void mp_threads_lock(void);
 void mp_threads_unlock(void);
 struct mp_thread *mp_thread_of(struct mempool *pool, bool make);
 void mp_threads_leave(struct mempool *pool);
+unsigned int mp_threads_spare(void);
 
 /* ---- magazine.c ---- */
 

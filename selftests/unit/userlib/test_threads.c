@@ -91,6 +91,29 @@ TEST_F(threads, the_cache_of_an_ended_thread_serves_the_next)
 	EXPECT_EQ(0, wrong);
 }
 
+/* Whose first block would else wait for the memory of the cache. */
+TEST_F(threads, preallocation_makes_a_cache_for_the_thread_that_comes)
+{
+	unsigned int before = mp_threads_spare();
+	atomic_uint wrong = 0;
+	struct job job = { .pool = self->pool, .wrong = &wrong };
+	pthread_t thread;
+	void *cache;
+
+	ASSERT_EQ(0, before);
+	ASSERT_EQ(0, mempool_preallocate(self->pool, 4096, 10));
+	ASSERT_EQ(0, mempool_preallocate(self->pool, 4096, 20));
+	EXPECT_EQ(1, mp_threads_spare());
+	ASSERT_EQ(0, pthread_create(&thread, NULL, cache_of_this_thread, &job));
+	pthread_join(thread, &cache);
+	EXPECT_EQ(1, mp_threads_spare());
+	EXPECT_NE(NULL, mempool_alloc(self->pool, 1));
+	EXPECT_EQ(0, mp_threads_spare());
+	ASSERT_EQ(0, mempool_preallocate(self->pool, 4096, 30));	/* has one already */
+	EXPECT_EQ(0, mp_threads_spare());
+	EXPECT_EQ(0, wrong);
+}
+
 TEST_F(threads, a_child_does_not_use_what_its_parents_threads_have_left)
 {
 	atomic_uint wrong = 0;
