@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Buckets and threads' caches: what happens where the hot path does not go, who
- * gives blocks back when, and the statistics.
- *
- * The peak is exact with one thread: room is what it may allocate before its sum
- * is higher than ever. When a second thread comes, the kernel's own peak, which
- * counts what lies in caches, becomes the answer.
+ * Buckets and threads' caches: what happens where the hot path does not go.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "thread.h"
 
-#define NO_PEAK		(INT64_MAX / 2)
-/* Milliseconds to wait: for the first answer, for more, for all to end. */
-#define PATIENCE	100
-#define PATIENCE_MORE	20
-#define PATIENCE_IN_ALL	1000
 #define DEPOT_FACTOR	8
 /* What a thread may keep that only gives back, see relieve(). */
 #define HOARD		(1 << 20)	/* bytes */
@@ -183,229 +172,6 @@ static int refill(struct mempool *pool, struct mp_thread *t, unsigned int id)
 	return 0;
 }
 
-/* ---- counting ---------------------------------------------------------------- */
-
-static uint64_t not_below(uint64_t now, uint64_t before)
-{
-	return (int64_t)(now - before) < 0 ? before : now;
-}
-
-/*
- * What came back, of what had gone out before now; never more, for what is claimed
- * once cannot be taken back. So @allocs has been read before, and if a magazine
- * cannot be looked at there is nothing new to say.
- */
-static uint64_t count_releases(struct mp_thread *t, uint64_t allocs)
-{
-	uint64_t releases = allocs;
-	struct mp_look look;
-	unsigned int id;
-
-	for (id = 1; id < MP_ID_OTHER; id++) {
-		if (!mp_magazine_look(t, id, &look))
-			return t->claimed_releases;
-		releases += look.nr - look.net;
-	}
-	return releases + mp_load(&t->remote);
-}
-
-/* Counters that the kernel has not heard of. Global lock held. */
-static void claim_thread(struct mp_thread *t, struct mempool_claims *claims)
-{
-	uint64_t new = mp_load(&t->new), bad = mp_load(&t->bad), releases;
-	uint64_t allocs = not_below(mp_load(&t->hot.allocs), t->claimed_allocs);
-
-	releases = not_below(count_releases(t, allocs), t->claimed_releases);
-	if (new - t->claimed_new > allocs - t->claimed_allocs)
-		new = t->claimed_new + allocs - t->claimed_allocs;
-	claims->new_allocations += new - t->claimed_new;
-	claims->reused_allocations += allocs - t->claimed_allocs - (new - t->claimed_new);
-	claims->releases += releases - t->claimed_releases;
-	claims->bad_releases += bad - t->claimed_bad;
-	if (mp_load(&t->peak) > claims->peak_bytes)
-		claims->peak_bytes = mp_load(&t->peak);
-	t->claimed_new = new;
-	t->claimed_allocs = allocs;
-	t->claimed_releases = releases;
-	t->claimed_bad = bad;
-}
-
-/* Bring the kernel's statistics up to date. Global lock held. */
-void mp_cache_claim_all(struct mempool *pool)
-{
-	struct mempool_release cmd = { .flags = MEMPOOL_RELEASE_CLAIMS };
-	struct mp_thread *t;
-
-	for (t = pool->cache.threads; t; t = t->next)
-		claim_thread(t, &cmd.claims);
-	if (atomic_load(&pool->cache.shared))
-		cmd.claims.peak_bytes = UINT64_MAX;
-	mp_ioctl(pool, MEMPOOL_IOC_RELEASE, &cmd);
-}
-
-static void account(struct mp_thread *t, int64_t bytes)
-{
-	t->hot.room -= bytes;
-	if (atomic_load_explicit(&t->hot.session->cache.shared, memory_order_relaxed)) {
-		t->hot.room = NO_PEAK;
-	} else if (t->hot.room < 0) {
-		mp_store(&t->peak, t->peak - t->hot.room);
-		t->hot.room = 0;
-	}
-}
-
-/* Blocks that came from the kernel to a user, or went, past the caches. */
-void mp_cache_account(struct mempool *pool, int64_t bytes)
-{
-	struct mp_thread *t = pool->cache.bytes ? mp_thread_of(pool, true) : NULL;
-
-	if (t)
-		account(t, bytes);
-}
-
-/* ---- called back ------------------------------------------------------------- */
-
-/* Blocks that somebody else needs more go back now. */
-void mp_cache_answer_recall(struct mempool *pool, struct mp_thread *t)
-{
-	uint32_t now = t->pressure;
-
-	if (pool->cache.status)
-		now = __atomic_load_n(&pool->cache.status->pressure, __ATOMIC_RELAXED);
-	if (now == t->pressure && !atomic_load_explicit(&t->recall, memory_order_relaxed))
-		return;
-	t->pressure = now;
-	atomic_fetch_add(&pool->cache.answering, 1);
-	atomic_store(&t->recall, false);
-	t->deaf = false;
-	mp_magazines_give_up(pool, t);
-	mp_depot_empty(pool);
-	atomic_fetch_add(&pool->cache.answers, 1);
-	atomic_fetch_sub(&pool->cache.answering, 1);
-}
-
-/*
- * Ask the other threads for their blocks: they answer at their next operation.
- * Returns what they have, but for those who have not answered the last time.
- */
-static uint64_t recall_others(struct mempool *pool)
-{
-	struct mp_thread *t;
-	uint64_t bytes = 0;
-	unsigned int id;
-
-	mp_threads_lock();
-	for (t = pool->cache.threads; t; t = t->next) {
-		if (&t->hot == mempool_thread_1)
-			continue;
-		if (!atomic_exchange(&t->recall, true))
-			atomic_store(&t->deaf, false);
-		if (!atomic_load(&t->deaf))
-			bytes += mp_load(&t->outbox_bytes);
-		for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++) {
-			if (!mp_magazine_count(t, id))
-				continue;
-			if (id < MP_ID_OTHER && !atomic_load(&t->deaf))
-				bytes += mp_magazine_count(t, id) *
-					(pool->track.key_of[id] >> 1);
-			mp_magazine_recall(t, id);
-		}
-	}
-	mp_threads_unlock();
-	return bytes;
-}
-
-/* Who is asleep, or does not need blocks, is not waited for again. */
-static void give_up_waiting(struct mempool *pool)
-{
-	struct mp_thread *t;
-
-	mp_threads_lock();
-	for (t = pool->cache.threads; t; t = t->next)
-		if (atomic_load(&t->recall))
-			atomic_store(&t->deaf, true);
-	mp_threads_unlock();
-}
-
-/*
- * The kernel has no memory: is it worth asking again? Blocks in caches go back
- * first; other threads are given a moment to begin to do the same, and who has
- * begun all the time that it takes.
- */
-bool mp_cache_retry(struct mempool *pool, struct mp_retry *retry)
-{
-	static const struct timespec moment = { 0, 1000000 };
-	unsigned int answers = atomic_load(&pool->cache.answers), most = PATIENCE;
-	struct mp_thread *t = mp_thread_of(pool, false);
-	bool again;
-
-	if (!pool->cache.bytes)
-		return false;
-	if (retry->tries && answers != retry->first)
-		most = PATIENCE_MORE;
-	if (!retry->tries++) {
-		retry->first = answers;
-		again = mp_cache_claim(pool);
-		if (t)
-			mp_magazines_give_up(pool, t);
-		mp_depot_empty(pool);
-		again |= recall_others(pool) != 0;
-	} else if (atomic_load(&pool->cache.answering) && retry->waits++ < PATIENCE_IN_ALL) {
-		retry->tries--;
-		nanosleep(&moment, NULL);
-		again = true;
-	} else if (retry->tries > most) {
-		give_up_waiting(pool);
-		again = false;
-	} else {
-		again = recall_others(pool) != 0;
-		if (again)
-			nanosleep(&moment, NULL);
-		again |= answers != retry->answers;	/* since we asked the kernel */
-	}
-	retry->answers = answers;
-	return again;
-}
-
-/* This thread's blocks and the depot's back to the kernel; with @recall others' soon. */
-int mp_cache_flush(struct mempool *pool, bool recall)
-{
-	struct mp_thread *t = mp_thread_of(pool, false);
-
-	if (!pool->cache.ready)
-		return 0;
-	if (t)
-		mp_magazines_give_up(pool, t);
-	mp_depot_empty(pool);
-	if (recall)
-		recall_others(pool);
-	mp_cache_claim(pool);
-	return 0;
-}
-
-/* Bring the kernel's statistics up to date. Returns the bytes free in caches. */
-uint64_t mp_cache_claim(struct mempool *pool)
-{
-	struct mp_thread *t;
-	unsigned int id;
-	uint64_t bytes;
-
-	if (!pool->cache.bytes || mp_inherited(pool))
-		return 0;
-	mp_threads_lock();
-	mp_cache_claim_all(pool);
-	pthread_mutex_lock(&pool->cache.depot_lock);
-	bytes = pool->cache.depot_bytes;
-	pthread_mutex_unlock(&pool->cache.depot_lock);
-	for (t = pool->cache.threads; t; t = t->next) {
-		bytes += mp_load(&t->outbox_bytes);
-		for (id = 1; id < MP_ID_OTHER; id++)
-			bytes += mp_magazine_count(t, id) * (pool->track.key_of[id] >> 1);
-	}
-	mp_threads_unlock();
-	return bytes;
-}
-
 /* ---- blocks ------------------------------------------------------------------ */
 
 static void *past_the_caches(struct mempool *pool, uint64_t key)
@@ -433,7 +199,7 @@ static void *pop(struct mp_thread *t, unsigned int id)
 	mp_magazine_set_lim(t, id);
 	mp_store(&t->hot.allocs, t->hot.allocs + 1);
 	mark(t, *top, id, t->hot.number);
-	account(t, t->hot.sizes[id]);
+	mp_thread_account(t, t->hot.sizes[id]);
 	return *top;
 }
 
@@ -486,7 +252,7 @@ int mp_cache_release(struct mempool *pool, void *ptr)
 		key = id ? mp_track_key(pool, offset) : 0;
 		ret = mp_give(pool, &ptr, 1);
 		if (!ret && t)
-			account(t, -(int64_t)(key >> 1));
+			mp_thread_account(t, -(int64_t)(key >> 1));
 		return ret;
 	}
 	if (t->hot.tops[id] == t->hot.ends[id])
@@ -494,7 +260,7 @@ int mp_cache_release(struct mempool *pool, void *ptr)
 	*t->hot.tops[id] = ptr;
 	mp_magazine_set_top(t, id, t->hot.tops[id] + 1);
 	mark(t, ptr, id, 0);
-	account(t, -t->hot.sizes[id]);
+	mp_thread_account(t, -t->hot.sizes[id]);
 	return 0;
 }
 
@@ -556,14 +322,6 @@ static inline uint16_t place_word(const struct mempool_place *place)
 	return word;
 }
 
-/* Beyond all units if @ptr begins none. */
-static inline uintptr_t unit_of(const void *ptr, uintptr_t base, unsigned int shift)
-{
-	uintptr_t offset = (uintptr_t)ptr - base;
-
-	return offset >> shift | offset << (-shift % (sizeof(offset) * 8));
-}
-
 /* mp_cache_release_many(), likewise. */
 static inline __attribute__((always_inline)) unsigned int
 push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsigned int shift)
@@ -574,7 +332,7 @@ push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsig
 	uint16_t out;
 	void **top;
 
-	unit = count ? unit_of(ptrs[0], base, shift) : units;
+	unit = count ? mp_unit_of(ptrs[0], base, shift) : units;
 	if (unit >= units || places[unit].out != t->number)
 		return 0;
 	out = place_word(&places[unit]);
@@ -583,7 +341,7 @@ push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsig
 	if (count > (size_t)(t->ends[id] - top))
 		count = t->ends[id] - top;
 	for (nr = 0; nr < count; nr++) {
-		unit = unit_of(ptrs[nr], base, shift);
+		unit = mp_unit_of(ptrs[nr], base, shift);
 		if (unit >= units || place_word(&places[unit]) != out)
 			break;
 		places[unit].out = 0;

@@ -7,8 +7,8 @@
  *	inproc.c	or the module's core, over memory of this process: memfd.c
  *	bucket.c	the rounding rule
  *	alloc.c		blocks of buckets: take, give back
- *	thread.h	free blocks kept by threads, and between them: cache.c,
- *			poolcache.c, thread.c, magazine.c, depot.c, remote.c
+ *	thread.h	free blocks kept by threads, and between them: cache.c, claims.c,
+ *			recall.c, poolcache.c, thread.c, magazine.c, depot.c, remote.c
  *	track.c		which blocks are out, and how large they are
  *	space.c		offsets and addresses: the mapping
  *	populate.c	page tables filled before a block is handed out

@@ -159,13 +159,13 @@ bool mp_remote_release(struct mempool *pool, void *ptr)
 {
 	struct mempool_thread *hot = mempool_thread_1;
 	struct mp_thread *t = mp_to_thread(hot);
-	uintptr_t offset = (uintptr_t)ptr - hot->base, unit;
 	struct mempool_place *place;
 	struct mp_label label;
+	uintptr_t unit;
 
 	if (MEMPOOL_GET(hot->session) != pool)
 		return false;
-	unit = offset >> t->shift | offset << (-t->shift % (sizeof(offset) * 8));
+	unit = mp_unit_of(ptr, hot->base, t->shift);
 	if (unit >= hot->units || atomic_load_explicit(&t->recall, memory_order_relaxed))
 		return false;
 	place = &hot->places[unit];

@@ -6,7 +6,9 @@
  *	magazine.c	blocks of one kind in it
  *	depot.c		blocks of one kind between threads
  *	remote.c	what goes back to the thread that took it
- *	cache.c		what buckets do with it, and the statistics
+ *	cache.c		what buckets do with it
+ *	claims.c	what it counts
+ *	recall.c	how blocks are called back out of it
  *	poolcache.c	what block pools do with it
  *
  * libmempool_inline.h has the hot path and says how it works.
@@ -115,6 +117,14 @@ static inline struct mp_thread *mp_to_thread(struct mempool_thread *hot)
 	return (struct mp_thread *)hot;
 }
 
+/* Of 1 << @shift bytes, from @base on; beyond all units if @ptr begins none. */
+static inline uintptr_t mp_unit_of(const void *ptr, uintptr_t base, unsigned int shift)
+{
+	uintptr_t offset = (uintptr_t)ptr - base;
+
+	return offset >> shift | offset << (-shift % (sizeof(offset) * 8));
+}
+
 static inline uint64_t mp_load(const uint64_t *counter)
 {
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
@@ -196,8 +206,9 @@ void mp_remote_leave(struct mempool *pool, struct mp_thread *t);
 void mp_remote_flush(struct mempool *pool, struct mp_thread *t);
 void mp_remote_give_up(struct mempool *pool, struct mp_thread *t);
 
-/* ---- cache.c, poolcache.c ---- */
+/* ---- claims.c, recall.c, poolcache.c ---- */
 
+void mp_thread_account(struct mp_thread *t, int64_t bytes);
 void mp_cache_claim_all(struct mempool *pool);
 void mp_cache_answer_recall(struct mempool *pool, struct mp_thread *t);
 void mp_pools_give_cached(struct mempool *pool, unsigned int id, void *const *blocks,
