@@ -34,16 +34,39 @@ static uint64_t pool_bytes(const struct mempool_blocks *blocks)
 	return blocks->head.stride * blocks->nr;
 }
 
-static void free_blocks(struct mempool_blocks *blocks)
+/* All but the handle itself. What its session had is gone already if that is closed. */
+static void let_go(struct mempool_blocks *blocks)
 {
 	mp_checked_blocks_exit(blocks);
 	if (blocks->head.out)
 		munmap(blocks->head.out, blocks->head.mask + UINT64_C(1));
 	if (blocks->words)
 		munmap((void *)blocks->words, words_bytes(blocks->nr));
-	if (blocks->region)
+	if (blocks->region && !blocks->head.pool->closed)
 		mp_space_leave(blocks->head.pool, blocks->region);
+}
+
+static void free_blocks(struct mempool_blocks *blocks)
+{
+	let_go(blocks);
 	free(blocks);
+}
+
+/*
+ * What is left of the handles closed last is of a session that is closed, and has no
+ * blocks: a call on one is refused as after mempool_close().
+ */
+#define NR_CLOSED	8
+
+static void bury(struct mempool_blocks *blocks)
+{
+	static struct mempool_blocks *_Atomic closed[NR_CLOSED];
+	static atomic_uint next;
+	struct mempool *of = mp_closed_pool(blocks->head.pool->check);
+
+	memset(blocks, 0, sizeof(*blocks));
+	blocks->head.pool = of;
+	free(atomic_exchange(&closed[atomic_fetch_add(&next, 1) % NR_CLOSED], blocks));
 }
 
 static struct mempool_blocks *alloc_blocks(struct mempool *pool, uint64_t block_size,
@@ -98,11 +121,9 @@ static int attach(struct mempool_blocks **result, struct mempool *pool, uint32_t
 	return 0;
 }
 
-/* Undo attach(), but for the kernel's part. */
-static void detach(struct mempool_blocks *blocks)
+static void forget_slots(struct mempool_blocks *blocks)
 {
 	atomic_fetch_sub(&blocks->head.pool->block_slots, pool_bytes(blocks) / MP_CHUNK + 2);
-	free_blocks(blocks);
 }
 
 static int leave(struct mempool *pool, uint32_t handle)
@@ -171,8 +192,10 @@ static int create(struct mempool_blocks **blocks, struct mempool *pool,
 		     cmd.nr_blocks, !cmd.name[0]);
 	if (!ret && cache_blocks) {
 		ret = mp_pools_attach(*blocks, cache_blocks);
-		if (ret)
-			detach(*blocks);
+		if (ret) {
+			forget_slots(*blocks);
+			free_blocks(*blocks);
+		}
 	}
 	if (!ret)
 		return 0;
@@ -228,13 +251,17 @@ MEMPOOL_API void mempool_blocks_close(struct mempool_blocks *blocks)
 
 	if (!blocks)
 		return;
-	if (mp_inherited(blocks->head.pool)) {
-		free_blocks(blocks);
-	} else {
+	if (!blocks->nr) {
+		mp_refuse(blocks->head.pool, MP_CALL(__func__));
+		return;
+	}
+	if (!mp_inherited(blocks->head.pool)) {
 		mp_pools_detach(blocks);
 		leave(blocks->head.pool, blocks->handle);
-		detach(blocks);
+		forget_slots(blocks);
 	}
+	let_go(blocks);
+	bury(blocks);
 	errno = saved;
 }
 
@@ -419,7 +446,7 @@ static __attribute__((noinline)) int slow_get(struct mempool_blocks *blocks,
 	struct mp_call call = { name, caller };
 
 	if (mp_inherited(blocks->head.pool))
-		return -EPERM;
+		return mp_refuse(blocks->head.pool, &call);
 	if (!ptrs && !indices)
 		return -EINVAL;
 	return blocks->head.magazine ? mp_pools_get(blocks, ptrs, indices, count) :
@@ -450,7 +477,7 @@ static __attribute__((noinline)) int slow_return(struct mempool_blocks *blocks,
 	struct mp_call call = { name, caller };
 
 	if (mp_inherited(blocks->head.pool))
-		return -EPERM;
+		return mp_refuse(blocks->head.pool, &call);
 	return blocks->head.magazine ? mp_pools_return(blocks, indices, count) :
 		return_all(blocks, &call, indices, count);
 }
@@ -468,9 +495,16 @@ MEMPOOL_API int mempool_return_blocks(struct mempool_blocks *blocks, const unsig
 		slow_return(blocks, __func__, __builtin_return_address(0), indices, count) : 0;
 }
 
+/* Why there is no such block: none at all is in a closed block pool. */
+static int none_such(const struct mempool_blocks *blocks, const struct mp_call *call, int why)
+{
+	return blocks->nr ? why : mp_refuse(blocks->head.pool, call);
+}
+
 MEMPOOL_API void *mempool_block_at(struct mempool_blocks *blocks, unsigned int index)
 {
-	return index < blocks->nr ? mp_block_address(blocks, index) : mp_null(-ERANGE);
+	return index < blocks->nr ? mp_block_address(blocks, index) :
+		mp_null(none_such(blocks, MP_CALL(__func__), -ERANGE));
 }
 
 MEMPOOL_API int mempool_block_index(struct mempool_blocks *blocks, const void *ptr,
@@ -480,7 +514,7 @@ MEMPOOL_API int mempool_block_index(struct mempool_blocks *blocks, const void *p
 
 	if ((uintptr_t)ptr < (uintptr_t)blocks->head.base || within >= pool_bytes(blocks) ||
 	    within % blocks->head.stride >= blocks->block_size)
-		return -EINVAL;
+		return none_such(blocks, MP_CALL(__func__), -EINVAL);
 	*index = within / blocks->head.stride;
 	return 0;
 }
@@ -493,7 +527,7 @@ MEMPOOL_API int mempool_block_token(struct mempool_blocks *blocks, unsigned int 
 	uint64_t word;
 
 	if (index >= blocks->nr)
-		return -ERANGE;
+		return none_such(blocks, MP_CALL(__func__), -ERANGE);
 	if (blocks->head.magazine)
 		return -EOPNOTSUPP;	/* see poolcache.c */
 	word = atomic_load(&blocks->words[index]);
@@ -510,7 +544,7 @@ MEMPOOL_API int mempool_adopt_block(struct mempool_blocks *blocks, uint64_t toke
 	int ret;
 
 	if (mp_inherited(blocks->head.pool))
-		return -EPERM;
+		return mp_refuse(blocks->head.pool, MP_CALL(__func__));
 	if (blocks->head.magazine)
 		return -EOPNOTSUPP;
 	ret = send_tokens(blocks, MEMPOOL_IOC_POOL_ADOPT, &one, 1, &done);
@@ -535,7 +569,7 @@ static int operate(struct mempool_blocks *blocks, unsigned long command)
 MEMPOOL_API int mempool_coalesce(struct mempool_blocks *blocks)
 {
 	if (mp_inherited(blocks->head.pool))
-		return -EPERM;
+		return mp_refuse(blocks->head.pool, MP_CALL(__func__));
 	if (blocks->head.magazine)
 		mp_pools_flush(blocks);
 	return operate(blocks, MEMPOOL_IOC_POOL_COALESCE);
@@ -552,7 +586,7 @@ MEMPOOL_API int mempool_reset(struct mempool_blocks *blocks)
 	int ret;
 
 	if (mp_inherited(blocks->head.pool))
-		return -EPERM;
+		return mp_refuse(blocks->head.pool, MP_CALL(__func__));
 	if (blocks->head.magazine)
 		return mp_pools_reset(blocks);
 	for (i = 0; i < blocks->nr; i++) {

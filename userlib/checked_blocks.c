@@ -61,6 +61,8 @@ void mp_checked_blocks_exit(struct mempool_blocks *blocks)
 
 	if (!checked)
 		return;
+	if (blocks->head.pool->closed)	/* and the memory with it */
+		checked->tools = false;
 	for (i = 0; checked->tools && i < blocks->nr; i++)
 		if (blocks->words[i] & MP_HELD)
 			mp_tools_retire(block_at(blocks, i), 0);

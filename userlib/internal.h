@@ -410,6 +410,8 @@ struct mempool {
 /* mempool_options.flags, for tests: map windows although the whole would fit */
 #define MP_OPEN_WINDOWS	(1u << 31)
 
+struct mempool *mp_closed_pool(unsigned int check);
+
 /* Take over @dev, also on failure, and open a session on it. */
 int mp_open_on(struct mempool **pool, struct mp_device *dev, const struct mempool_options *opts);
 int mp_copy_options(void *to, size_t to_size, const void *from, size_t from_size);

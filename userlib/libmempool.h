@@ -71,7 +71,7 @@ const char *mempool_version(void);
  *   mempool_usable_size() after a call of that): found when the block is
  *   released, when it leaves for the kernel (up to 256 blocks or 1 MiB, whichever
  *   is less, wait for that), when it is handed out again, at the latest at close;
- * - calls on a closed pool (the last eight).
+ * - calls on a closed pool or block pool (the last eight of each).
  *
  * Released blocks are filled with 0xdb. There are no thread caches; that a
  * released block waits shows in peak_bytes and reuse_rate. MEMPOOL_CHECK in
@@ -292,7 +292,12 @@ int mempool_blocks_create(struct mempool_blocks **blocks, struct mempool *pool,
  */
 int mempool_blocks_open(struct mempool_blocks **blocks, struct mempool *pool, const char *name);
 
-/* mempool_blocks_close() - leave; blocks still held are returned. NULL is fine */
+/*
+ * mempool_blocks_close() - leave; blocks still held are returned. NULL is fine
+ *
+ * Before the pool is closed. Calls on the handle are refused (EPERM) afterwards, until
+ * eight more block pools have been closed.
+ */
 void mempool_blocks_close(struct mempool_blocks *blocks);
 
 /*

@@ -180,6 +180,19 @@ static struct mempool *_Atomic closed[NR_CLOSED];
 static atomic_uint next_closed;
 static _Atomic uint32_t no_mark;
 
+/* A closed pool that is nobody's, for block pools that are closed. @check: theirs */
+struct mempool *mp_closed_pool(unsigned int check)
+{
+#define CLOSED(_check)	{ .dev = { .ops = &closed_ops }, .mark = &no_mark, .closed = true, \
+			  .check = _check }
+	static struct mempool quiet = CLOSED(0), strict = CLOSED(MEMPOOL_OPEN_CHECK),
+		lenient = CLOSED(MEMPOOL_OPEN_CHECK | MEMPOOL_OPEN_CHECK_REPORT);
+
+	if (!check)
+		return &quiet;
+	return check & MEMPOOL_OPEN_CHECK_REPORT ? &lenient : &strict;
+}
+
 static void bury(struct mempool *pool)
 {
 	struct mempool_info info = pool->info;

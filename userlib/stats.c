@@ -59,12 +59,16 @@ MEMPOOL_API int mempool_get_stats(struct mempool *pool, struct mempool_stats *st
 	return ret;
 }
 
-static int ask(struct mempool_blocks *blocks, struct mempool_blocks_stats *to)
+static int ask(struct mempool_blocks *blocks, const struct mp_call *call,
+	       struct mempool_blocks_stats *to)
 {
 	struct mempool_pool_stats from = { .pool = blocks->handle };
-	int ret = mp_ask(blocks->head.pool, MEMPOOL_IOC_POOL_STATS, &from);
 	uint64_t steps;
+	int ret;
 
+	if (blocks->head.pool->closed)
+		return mp_refuse(blocks->head.pool, call);
+	ret = mp_ask(blocks->head.pool, MEMPOOL_IOC_POOL_STATS, &from);
 	if (!ret && blocks->head.magazine && !mp_inherited(blocks->head.pool))
 		mp_pools_correct(blocks, &from);
 	steps = from.free > 1 ? from.free - 1 : 0;
@@ -101,7 +105,7 @@ MEMPOOL_API int mempool_blocks_get_stats(struct mempool_blocks *blocks,
 
 	if (size < sizeof(now))	/* of the first version */
 		return -EINVAL;
-	ret = ask(blocks, &now);
+	ret = ask(blocks, MP_CALL(__func__), &now);
 	if (!ret)
 		copy_out(stats, size, &now, sizeof(now));
 	return ret;
@@ -116,7 +120,7 @@ static double minus_one(int err)
 MEMPOOL_API double mempool_get_fragmentation(struct mempool_blocks *blocks)
 {
 	struct mempool_blocks_stats now;
-	int ret = ask(blocks, &now);
+	int ret = ask(blocks, MP_CALL(__func__), &now);
 
 	return ret ? minus_one(ret) : now.fragmentation;
 }
@@ -124,7 +128,7 @@ MEMPOOL_API double mempool_get_fragmentation(struct mempool_blocks *blocks)
 MEMPOOL_API double mempool_get_efficiency(struct mempool_blocks *blocks)
 {
 	struct mempool_blocks_stats now;
-	int ret = ask(blocks, &now);
+	int ret = ask(blocks, MP_CALL(__func__), &now);
 
 	return ret ? minus_one(ret) : now.efficiency;
 }
@@ -132,7 +136,7 @@ MEMPOOL_API double mempool_get_efficiency(struct mempool_blocks *blocks)
 MEMPOOL_API int mempool_describe(struct mempool_blocks *blocks, char *buf, size_t len)
 {
 	struct mempool_blocks_stats now;
-	int ret = ask(blocks, &now);
+	int ret = ask(blocks, MP_CALL(__func__), &now);
 
 	if (ret)
 		return ret;

@@ -178,6 +178,30 @@ TEST_F(checked, a_closed_pool_is_called_so)
 	EXPECT_TRUE(said(self, "mempool_blocks_remove"));
 }
 
+TEST_F(checked, a_closed_block_pool_is_called_so)
+{
+	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
+	struct mempool_blocks_stats stats;
+	struct mempool_blocks *blocks;
+	unsigned int index;
+
+	opts.block_size = opts.num_blocks = 100;
+	ASSERT_EQ(0, mempool_blocks_create(&blocks, self->pool, &opts));
+	ASSERT_NE(NULL, mempool_get_block(blocks, &index));
+	mempool_blocks_close(blocks);
+	EXPECT_FALSE(said(self, NULL));
+	EXPECT_EQ(-EPERM, mempool_return_block(blocks, index));
+	EXPECT_TRUE(said(self, "the pool is closed"));
+	EXPECT_EQ(-EPERM, mempool_reset(blocks));
+	EXPECT_TRUE(said(self, "mempool_reset"));
+	EXPECT_EQ(-EPERM, mempool_blocks_get_stats(blocks, &stats, sizeof(stats)));
+	EXPECT_TRUE(said(self, "mempool_blocks_get_stats"));
+	EXPECT_EQ(NULL, mempool_block_at(blocks, index));
+	EXPECT_TRUE(said(self, "mempool_block_at"));
+	mempool_blocks_close(blocks);
+	EXPECT_TRUE(said(self, "mempool_blocks_close"));
+}
+
 TEST_F(checked, a_report_leaves_errno_alone)
 {
 	int null = open("/dev/null", O_RDONLY), err = dup(STDERR_FILENO);

@@ -283,6 +283,68 @@ TEST_F(misuse, a_closed_pool_refuses_all_calls)
 	mempool_close(pool);
 }
 
+TEST_F(misuse, a_closed_block_pool_refuses_all_calls)
+{
+	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
+	struct mempool_blocks_stats stats;
+	struct mempool_blocks *blocks;
+	unsigned int index, got;
+	uint64_t token;
+	char text[8];
+	void *ptr;
+
+	opts.block_size = opts.num_blocks = 100;
+	if (variant->cache_bytes)
+		opts.cache_blocks = 16;
+	ASSERT_EQ(0, mempool_blocks_create(&blocks, self->pool, &opts));
+	ptr = mempool_get_block(blocks, &index);
+	ASSERT_NE(NULL, ptr);
+	mempool_blocks_close(blocks);
+	EXPECT_EQ(-EPERM, mempool_return_block(blocks, index));
+	EXPECT_EQ(-EPERM, mempool_return_blocks(blocks, &index, 1));
+	EXPECT_EQ(-EPERM, mempool_return_blocks_inline(blocks, &index, 1));
+	errno = 0;
+	EXPECT_EQ(NULL, mempool_get_block(blocks, &got));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-EPERM, mempool_get_blocks(blocks, NULL, &got, 1));
+	EXPECT_EQ(-EPERM, mempool_get_blocks_inline(blocks, NULL, &got, 1));
+	errno = 0;
+	EXPECT_EQ(NULL, mempool_block_at(blocks, index));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-EPERM, mempool_block_index(blocks, ptr, &got));
+	EXPECT_EQ(-EPERM, mempool_block_token(blocks, index, &token));
+	EXPECT_EQ(-EPERM, mempool_adopt_block(blocks, 0));
+	EXPECT_EQ(-EPERM, mempool_coalesce(blocks));
+	EXPECT_EQ(-EPERM, mempool_reset(blocks));
+	EXPECT_EQ(-EPERM, mempool_blocks_get_stats(blocks, &stats, sizeof(stats)));
+	EXPECT_EQ(-EPERM, mempool_describe(blocks, text, sizeof(text)));
+	EXPECT_EQ(-1.0, mempool_get_fragmentation(blocks));
+	EXPECT_EQ(-1.0, mempool_get_efficiency(blocks));
+	mempool_blocks_close(blocks);
+}
+
+/* The wrong order, and its handle says so. */
+TEST_F(misuse, a_block_pool_may_be_closed_after_its_pool)
+{
+	struct mempool_blocks_options opts = MEMPOOL_BLOCKS_OPTIONS_INIT;
+	struct mempool_blocks *blocks;
+	struct mempool *pool;
+	unsigned int index;
+
+	opts.block_size = opts.num_blocks = 100;
+	if (variant->cache_bytes)
+		opts.cache_blocks = 16;
+	ASSERT_EQ(0, open_pool(&pool, variant->flags, variant->cache_bytes));
+	ASSERT_EQ(0, mempool_blocks_create(&blocks, pool, &opts));
+	ASSERT_NE(NULL, mempool_get_block(blocks, &index));
+	mempool_close(pool);
+	EXPECT_EQ(-EPERM, mempool_return_block(blocks, index));
+	EXPECT_EQ(NULL, mempool_get_block(blocks, &index));
+	mempool_blocks_close(blocks);
+	EXPECT_EQ(-EPERM, mempool_return_block(blocks, index));
+	mempool_blocks_close(blocks);
+}
+
 static void *use_closed(void *arg)
 {
 	pthread_barrier_t **barriers = ((void **)arg)[1];
