@@ -206,7 +206,8 @@ static unsigned long mp_count(const struct list_head *chunks)
 /*
  * Chunks that a request did not need in the end. The session's own may be among
  * them, moved for it: as many as the minimum is short of go back first, or others'
- * requests would have them. All may hold data.
+ * requests would have them. All may hold data. (To bind one takes small pieces of
+ * memory, which the kernel refuses to nobody but a process that it is killing.)
  */
 static void mp_session_put_back(struct mp_session *s, struct list_head *chunks)
 {
