@@ -240,8 +240,11 @@ int mp_cache_release(struct mempool *pool, void *ptr)
 	if (mp_space_offset(pool, ptr, &offset))
 		offset = UINT64_MAX;
 	id = offset == UINT64_MAX ? 0 : mp_track_look(pool, offset);
-	if (id & MP_ID_CACHED && t) {
-		mp_store(&t->bad, t->bad + 1);
+	if (id & MP_ID_CACHED) {
+		if (t)
+			mp_store(&t->bad, t->bad + 1);
+		else
+			atomic_fetch_add(&pool->cache.bad, 1);
 		return -ENOENT;
 	}
 	if (t)
@@ -454,6 +457,5 @@ void mp_cache_exit(struct mempool *pool)
 		munmap((void *)cache->status, pool->info.page_size);
 	for (id = 0; id < MEMPOOL_NR_MAGAZINES; id++)
 		mp_depot_free(pool, id);
-	for (id = 0; id < MP_NR_NUMBERS; id++)
-		mp_depot_free_inbox(pool, id);
+	mp_depot_free_inboxes(pool);
 }

@@ -17,13 +17,12 @@ static uint64_t not_below(uint64_t now, uint64_t before)
 }
 
 /*
- * What came back, of what had gone out before now; never more, for what is claimed
- * once cannot be taken back. So @allocs has been read before, and if a magazine
- * cannot be looked at there is nothing new to say.
+ * What came back, of what had gone out before now. If a magazine cannot be looked at
+ * there is nothing new to say.
  */
-static uint64_t count_releases(struct mp_thread *t, uint64_t allocs)
+static uint64_t count_releases(struct mp_thread *t)
 {
-	uint64_t releases = allocs;
+	uint64_t releases = not_below(mp_load(&t->hot.allocs), t->claimed_allocs);
 	struct mp_look look;
 	unsigned int id;
 
@@ -32,38 +31,50 @@ static uint64_t count_releases(struct mp_thread *t, uint64_t allocs)
 			return t->claimed_releases;
 		releases += look.nr - look.net;
 	}
-	return releases + mp_load(&t->remote);
+	return not_below(releases + mp_load(&t->remote), t->claimed_releases);
 }
 
-/* Counters that the kernel has not heard of. Global lock held. */
-static void claim_thread(struct mp_thread *t, struct mempool_claims *claims)
+static void claim_releases(struct mp_thread *t, struct mempool_claims *claims)
 {
-	uint64_t new = mp_load(&t->new), bad = mp_load(&t->bad), releases;
-	uint64_t allocs = not_below(mp_load(&t->hot.allocs), t->claimed_allocs);
+	uint64_t releases = count_releases(t), bad = mp_load(&t->bad);
 
-	releases = not_below(count_releases(t, allocs), t->claimed_releases);
-	if (new - t->claimed_new > allocs - t->claimed_allocs)
-		new = t->claimed_new + allocs - t->claimed_allocs;
-	claims->new_allocations += new - t->claimed_new;
-	claims->reused_allocations += allocs - t->claimed_allocs - (new - t->claimed_new);
 	claims->releases += releases - t->claimed_releases;
 	claims->bad_releases += bad - t->claimed_bad;
-	if (mp_load(&t->peak) > claims->peak_bytes)
-		claims->peak_bytes = mp_load(&t->peak);
-	t->claimed_new = new;
-	t->claimed_allocs = allocs;
 	t->claimed_releases = releases;
 	t->claimed_bad = bad;
 }
 
-/* Bring the kernel's statistics up to date. Global lock held. */
+static void claim_allocations(struct mp_thread *t, struct mempool_claims *claims)
+{
+	uint64_t allocs = not_below(mp_load(&t->hot.allocs), t->claimed_allocs);
+	uint64_t new = mp_load(&t->new);
+
+	if (new - t->claimed_new > allocs - t->claimed_allocs)
+		new = t->claimed_new + allocs - t->claimed_allocs;
+	claims->new_allocations += new - t->claimed_new;
+	claims->reused_allocations += allocs - t->claimed_allocs - (new - t->claimed_new);
+	if (mp_load(&t->peak) > claims->peak_bytes)
+		claims->peak_bytes = mp_load(&t->peak);
+	t->claimed_new = new;
+	t->claimed_allocs = allocs;
+}
+
+/*
+ * Bring the kernel's statistics up to date: counters that it has not heard of. What was
+ * released had been allocated before, by whatever thread, so that is counted last: what
+ * is claimed once cannot be taken back. Global lock held.
+ */
 void mp_cache_claim_all(struct mempool *pool)
 {
 	struct mempool_release cmd = { .flags = MEMPOOL_RELEASE_CLAIMS };
 	struct mp_thread *t;
 
 	for (t = pool->cache.threads; t; t = t->next)
-		claim_thread(t, &cmd.claims);
+		claim_releases(t, &cmd.claims);
+	atomic_thread_fence(memory_order_acquire);
+	for (t = pool->cache.threads; t; t = t->next)
+		claim_allocations(t, &cmd.claims);
+	cmd.claims.bad_releases += atomic_exchange(&pool->cache.bad, 0);
 	if (atomic_load(&pool->cache.shared))
 		cmd.claims.peak_bytes = UINT64_MAX;
 	mp_ioctl(pool, MEMPOOL_IOC_RELEASE, &cmd);

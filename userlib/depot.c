@@ -19,6 +19,22 @@ static uint64_t size_of(const struct mempool *pool, unsigned int id)
 	return id < MP_FIRST_POOL ? pool->track.key_of[id] >> 1 : 0;
 }
 
+/* Under the lock; who looks whether there is anything at all does not take it. */
+static void set_nr(struct mp_depot *depot, unsigned int nr)
+{
+	__atomic_store_n(&depot->nr, nr, __ATOMIC_RELAXED);
+}
+
+static void set_bytes(struct mp_cache *cache, uint64_t bytes)
+{
+	__atomic_store_n(&cache->depot_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+static unsigned int nr_numbers(const struct mp_cache *cache)
+{
+	return __atomic_load_n(&cache->nr_numbers, __ATOMIC_ACQUIRE);
+}
+
 /*
  * More room, touched at once, up to @room. Without memory it stays as it is. The
  * old array goes last, for a child forked at any moment frees what it finds here.
@@ -77,8 +93,8 @@ unsigned int mp_depot_add(struct mempool *pool, struct mp_depot *depot, unsigned
 		nr = depot->room - depot->nr;
 	if (nr)
 		memcpy(depot->blocks + depot->nr, blocks, nr * sizeof(blocks[0]));
-	depot->nr += nr;
-	cache->depot_bytes += nr * size;
+	set_nr(depot, depot->nr + nr);
+	set_bytes(cache, cache->depot_bytes + nr * size);
 	return nr;
 }
 
@@ -88,11 +104,11 @@ static unsigned int take(struct mempool *pool, struct mp_depot *depot, unsigned 
 {
 	if (nr > depot->nr)
 		nr = depot->nr;
-	depot->nr -= nr;
-	if (nr)
-		memcpy(blocks, depot->blocks + depot->nr, nr * sizeof(blocks[0]));
-	if (nr)
-		pool->cache.depot_bytes -= nr * size_of(pool, id);
+	if (!nr)
+		return 0;
+	set_nr(depot, depot->nr - nr);
+	memcpy(blocks, depot->blocks + depot->nr, nr * sizeof(blocks[0]));
+	set_bytes(&pool->cache, pool->cache.depot_bytes - nr * size_of(pool, id));
 	return nr;
 }
 
@@ -114,19 +130,40 @@ unsigned int mp_depot_get(struct mempool *pool, unsigned int id, void **blocks, 
 	return nr;
 }
 
-/* Likewise, rather out of the inbox of the thread with this number. */
+/*
+ * Out of the inbox of a thread that has not taken a block for long: it may never need
+ * them, and else the kernel would have to be asked. depot_lock held.
+ */
+static unsigned int take_unread(struct mempool *pool, unsigned int id, void **blocks,
+				unsigned int nr)
+{
+	struct mp_cache *cache = &pool->cache;
+	unsigned int number, got = 0;
+
+	for (number = 1; number <= nr_numbers(cache) && !got; number++)
+		if (cache->inboxes[number]->unread >= MP_UNREAD)
+			got = take(pool, &cache->inboxes[number]->depots[id], id, blocks, nr);
+	return got;
+}
+
+/*
+ * Likewise, rather out of the inbox of the thread with this number, and if there are
+ * none for all either, out of another's.
+ */
 unsigned int mp_depot_get_own(struct mempool *pool, unsigned int number, unsigned int id,
 			      void **blocks, unsigned int nr)
 {
 	struct mp_cache *cache = &pool->cache;
-	struct mp_inbox *inbox = id < MP_FIRST_POOL ? cache->inboxes[number] : NULL;
+	bool bucket = id < MP_FIRST_POOL;
 	unsigned int got = 0;
 
 	pthread_mutex_lock(&cache->depot_lock);
-	if (inbox)
-		got = take(pool, &inbox->depots[id], id, blocks, nr);
+	if (bucket && cache->inboxes[number])
+		got = take(pool, &cache->inboxes[number]->depots[id], id, blocks, nr);
 	if (!got)
 		got = take(pool, &cache->depots[id], id, blocks, nr);
+	if (!got && bucket)
+		got = take_unread(pool, id, blocks, nr);
 	pthread_mutex_unlock(&cache->depot_lock);
 	return got;
 }
@@ -147,41 +184,46 @@ static void empty(struct mempool *pool, struct mp_depot *depot, unsigned int id)
 	void *blocks[MP_BATCH];
 	unsigned int nr;
 
-	do {
+	while (__atomic_load_n(&depot->nr, __ATOMIC_RELAXED)) {
 		pthread_mutex_lock(&pool->cache.depot_lock);
 		nr = take(pool, depot, id, blocks, MP_BATCH);
 		pthread_mutex_unlock(&pool->cache.depot_lock);
 		mp_give_cached(pool, blocks, nr);
-	} while (nr);
+	}
 }
 
-/* All blocks of a kind, but those in inboxes, back to the kernel. */
-void mp_depot_empty_one(struct mempool *pool, unsigned int id)
-{
-	if (id >= MP_FIRST_POOL)
-		mp_pools_empty_depot(pool, id);
-	else
-		empty(pool, &pool->cache.depots[id], id);
-}
-
-/* All in the inbox with this number, if there is one, back to the kernel. */
+/* All in the inbox with this number back to the kernel. */
 void mp_depot_empty_inbox(struct mempool *pool, unsigned int number)
 {
-	struct mp_inbox *inbox = __atomic_load_n(&pool->cache.inboxes[number], __ATOMIC_ACQUIRE);
+	struct mp_inbox *inbox = pool->cache.inboxes[number];
 	unsigned int id;
 
-	for (id = 1; inbox && id < MP_FIRST_POOL; id++)
+	for (id = 1; id < MP_ID_OTHER; id++)
 		empty(pool, &inbox->depots[id], id);
+}
+
+/* All blocks of buckets between threads: false if there were none. */
+bool mp_depot_empty_buckets(struct mempool *pool)
+{
+	struct mp_cache *cache = &pool->cache;
+	unsigned int i;
+
+	if (!mp_load(&cache->depot_bytes))
+		return false;
+	for (i = 1; i < MP_ID_OTHER; i++)
+		empty(pool, &cache->depots[i], i);
+	for (i = 1; i <= nr_numbers(cache); i++)
+		mp_depot_empty_inbox(pool, i);
+	return true;
 }
 
 void mp_depot_empty(struct mempool *pool)
 {
-	unsigned int i;
+	unsigned int id;
 
-	for (i = 1; i < MEMPOOL_NR_MAGAZINES; i++)
-		mp_depot_empty_one(pool, i);
-	for (i = 1; i < MP_NR_NUMBERS; i++)
-		mp_depot_empty_inbox(pool, i);
+	mp_depot_empty_buckets(pool);
+	for (id = MP_FIRST_POOL; id < MEMPOOL_NR_MAGAZINES; id++)
+		mp_pools_empty_depot(pool, id);
 }
 
 static void free_depot(struct mp_depot *depot)
@@ -196,13 +238,15 @@ void mp_depot_free(struct mempool *pool, unsigned int id)
 	free_depot(&pool->cache.depots[id]);
 }
 
-void mp_depot_free_inbox(struct mempool *pool, unsigned int number)
+void mp_depot_free_inboxes(struct mempool *pool)
 {
-	struct mp_inbox *inbox = pool->cache.inboxes[number];
+	struct mp_inbox *inbox;
 	unsigned int id;
 
-	for (id = 0; inbox && id < MP_FIRST_POOL; id++)
-		free_depot(&inbox->depots[id]);
-	free(inbox);
-	pool->cache.inboxes[number] = NULL;
+	for (; pool->cache.nr_numbers; pool->cache.nr_numbers--) {
+		inbox = pool->cache.inboxes[pool->cache.nr_numbers];
+		for (id = 0; id < MP_FIRST_POOL; id++)
+			free_depot(&inbox->depots[id]);
+		free(inbox);
+	}
 }

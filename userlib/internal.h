@@ -220,15 +220,20 @@ struct mp_depot {
 };
 
 #define MP_NR_BUCKET_IDS	128	/* ids from here on are block pools' */
-#define MP_NR_NUMBERS		256	/* of threads; see struct mempool_place */
+#define MP_NR_NUMBERS		256	/* of threads, and 0; see struct mempool_place */
 
 /**
  * struct mp_inbox - blocks of one thread that others have released
- * @open: it has a thread
+ * @of: the thread's cache; NULL: that has ended, and what is of this number stays with
+ *	those who release it. Written under the global lock and depot_lock
+ * @allocs: of that cache, at the last delivery
+ * @unread: deliveries while that stayed the same
  * @depots: by id
  */
 struct mp_inbox {
-	bool open;
+	struct mp_thread *of;
+	uint64_t allocs;
+	unsigned int unread;
 	struct mp_depot depots[MP_NR_BUCKET_IDS];
 };
 
@@ -245,12 +250,14 @@ struct mp_inbox {
  * @shared: there has been another
  * @answering: threads that are giving blocks back because others need them
  * @answers: how often that was done
+ * @bad: releases refused to threads without a cache, not claimed yet
  * @pools_lock: protects @pools, and a block pool in it from being closed
  * @pools: by id, those with a cache, or NULL
  * @serial: of the block pool that last got a cache; @pools_lock
  * @depot_lock: protects @depots, what is in @inboxes, @depot_bytes
  * @depots: by id
- * @inboxes: by number, made when a thread first has it; @depot_lock
+ * @inboxes: by number, made when a thread first has it, until the session ends
+ * @nr_numbers: numbers given, counted from 1; the global lock
  * @depot_bytes: of buckets, in all depots and inboxes
  * @depot_max: most that may be
  */
@@ -264,12 +271,14 @@ struct mp_cache {
 	atomic_bool shared;
 	atomic_uint answering;
 	atomic_uint answers;
+	atomic_uint_least64_t bad;
 	pthread_mutex_t pools_lock;
 	struct mempool_blocks *pools[MP_MAX_CACHED_POOLS];
 	uint64_t serial;
 	pthread_mutex_t depot_lock;
 	struct mp_depot depots[MEMPOOL_NR_MAGAZINES];
 	struct mp_inbox *inboxes[MP_NR_NUMBERS];
+	unsigned int nr_numbers;
 	uint64_t depot_bytes;
 	uint64_t depot_max;
 };

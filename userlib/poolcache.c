@@ -300,7 +300,7 @@ static bool retry_past(struct mempool_blocks *blocks, unsigned int *tries)
 	bool any = mp_depot_count(pool, id);
 
 	if (any)
-		mp_depot_empty_one(pool, id);
+		mp_pools_empty_depot(pool, id);
 	return any || retry(blocks, tries);
 }
 
@@ -436,7 +436,7 @@ void mp_pools_flush(struct mempool_blocks *blocks)
 
 	if (t && t->cold[id].bottom)
 		mp_magazine_give_up(pool, t, id, true);
-	mp_depot_empty_one(pool, id);
+	mp_pools_empty_depot(pool, id);
 	recall_others(blocks, &any);
 }
 

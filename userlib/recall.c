@@ -40,6 +40,7 @@ static uint64_t recall_others(struct mempool *pool)
 	struct mp_thread *t;
 	uint64_t bytes = 0;
 	unsigned int id;
+	bool posts;
 
 	mp_threads_lock();
 	for (t = pool->cache.threads; t; t = t->next) {
@@ -49,8 +50,9 @@ static uint64_t recall_others(struct mempool *pool)
 			atomic_store(&t->deaf, false);
 		if (!atomic_load(&t->deaf))
 			bytes += mp_load(&t->outbox_bytes);
+		posts = mp_load(&t->outbox_bytes);
 		for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++) {
-			if (!mp_magazine_count(t, id))
+			if (!mp_magazine_count(t, id) && !(posts && mp_magazine_in_use(t, id)))
 				continue;
 			if (id < MP_ID_OTHER && !atomic_load(&t->deaf))
 				bytes += mp_magazine_count(t, id) *
@@ -104,6 +106,8 @@ bool mp_cache_retry(struct mempool *pool, struct mp_retry *retry)
 	} else if (retry->tries > most) {
 		give_up_waiting(pool);
 		again = false;
+	} else if (mp_depot_empty_buckets(pool)) {
+		again = true;	/* given back, or delivered, since we asked */
 	} else {
 		again = recall_others(pool) != 0;
 		if (again)

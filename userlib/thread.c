@@ -155,6 +155,16 @@ static struct mp_thread *map_thread(void)
 	return pages ? (struct mp_thread *)(pages + COLOUR) : NULL;
 }
 
+/* A cache of this thread whose session has ended, or NULL. */
+static struct mp_thread *my_orphan(void)
+{
+	struct mp_thread *t = mine;
+
+	while (t && __atomic_load_n(&t->hot.session, __ATOMIC_ACQUIRE))
+		t = t->next_mine;
+	return t;	/* wiped by now, see orphan() */
+}
+
 /*
  * A cache is there for the thread that next needs one, so it does not wait for the
  * memory. None: it will ask itself.
@@ -163,12 +173,13 @@ void mp_threads_prepare(struct mempool *pool)
 {
 	struct mp_thread *t;
 
-	if (!pool->cache.ready || mp_thread_of(pool, false))
+	if (!pool->cache.bytes || mp_thread_of(pool, false) || my_orphan() || mp_threads_spare())
+		return;
+	t = map_thread();
+	if (!t)
 		return;
 	mp_threads_lock();
-	t = atomic_load(&global)->spare ? NULL : map_thread();
-	if (t)
-		put_spare(t);
+	put_spare(t);
 	mp_threads_unlock();
 }
 
@@ -200,6 +211,7 @@ static void thread_exit(void *unused)
 		mine = t->next_mine;
 		pool = t->hot.session;
 		if (pool) {
+			mp_cache_answer_recall(pool, t);
 			mp_remote_flush(pool, t);
 			mp_magazines_give_up(pool, t);
 			mp_cache_claim_all(pool);
@@ -220,11 +232,10 @@ static void make_key(void)
 /* An orphan of ours, a spare cache or a new one, in no list yet but ours. */
 static struct mp_thread *new_thread(void)
 {
-	struct mp_thread *t;
+	struct mp_thread *t = my_orphan();
 
-	for (t = mine; t; t = t->next_mine)
-		if (!__atomic_load_n(&t->hot.session, __ATOMIC_ACQUIRE))
-			return t;	/* wiped by now, see orphan() */
+	if (t)
+		return t;
 	pthread_once(&exit_once, make_key);
 	if (!exit_key_made || pthread_setspecific(exit_key, &mine))
 		return NULL;

@@ -36,6 +36,7 @@
 #define MP_NOTHING	((void **)UINTPTR_MAX)	/* lim of what is not to be used */
 #define MP_FIRST_POOL	((unsigned int)MP_NR_BUCKET_IDS)
 #define MP_OUTBOX	256u	/* blocks */
+#define MP_UNREAD	8u	/* deliveries until what is in an inbox is for all */
 
 /**
  * struct mp_cold - the part of a magazine that only the slow path needs
@@ -57,12 +58,6 @@ struct mp_cold {
 	uint64_t serial;
 };
 
-/* A block's bucket, and the number of the thread that took it. */
-struct mp_label {
-	unsigned char id;
-	unsigned char number;
-};
-
 /**
  * struct mp_thread - a thread's cache of one session
  * @hot: see libmempool_inline.h; @hot.session is NULL in an orphan
@@ -75,7 +70,8 @@ struct mp_label {
  * @peak: highest sum of this thread's bytes, unless there are others
  * @bad: releases refused here
  * @remote: blocks released here that others had taken
- * @outbox: the last of them, which have not been delivered yet, with @labels;
+ * @outbox: the last of them, which have not been delivered yet, with their
+ *	@labels: what their places read as while they were out;
  *	@nr_outbox of them, together of @outbox_bytes
  * @claimed_allocs, @claimed_releases, @claimed_new, @claimed_bad: of which the
  *	kernel knows
@@ -101,7 +97,7 @@ struct mp_thread {
 	uint64_t outbox_bytes;
 	unsigned int nr_outbox;
 	void *outbox[MP_OUTBOX];
-	struct mp_label labels[MP_OUTBOX];
+	struct mempool_place labels[MP_OUTBOX];
 	uint64_t claimed_allocs, claimed_releases, claimed_new, claimed_bad;
 	unsigned int hand;
 	uint32_t pressure;
@@ -172,9 +168,14 @@ bool mp_magazine_refill(struct mempool *pool, struct mp_thread *t, unsigned int 
 void mp_magazine_filled(struct mp_thread *t, unsigned int id, unsigned int nr);
 void mp_magazine_recall(struct mp_thread *t, unsigned int id);
 
+static inline bool mp_magazine_in_use(const struct mp_thread *t, unsigned int id)
+{
+	return __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED);
+}
+
 static inline bool mp_magazine_recalled(const struct mp_thread *t, unsigned int id)
 {
-	return __atomic_load_n(&t->cold[id].bottom, __ATOMIC_RELAXED) &&
+	return mp_magazine_in_use(t, id) &&
 		__atomic_load_n(&t->hot.lims[id], __ATOMIC_RELAXED) == MP_NOTHING;
 }
 
@@ -193,9 +194,9 @@ unsigned int mp_depot_get_own(struct mempool *pool, unsigned int number, unsigne
 unsigned int mp_depot_add(struct mempool *pool, struct mp_depot *depot, unsigned int id,
 			  void *const *blocks, unsigned int nr);
 void mp_depot_empty(struct mempool *pool);
+bool mp_depot_empty_buckets(struct mempool *pool);
 void mp_depot_empty_inbox(struct mempool *pool, unsigned int number);
-void mp_depot_free_inbox(struct mempool *pool, unsigned int number);
-void mp_depot_empty_one(struct mempool *pool, unsigned int id);
+void mp_depot_free_inboxes(struct mempool *pool);
 unsigned int mp_depot_count(struct mempool *pool, unsigned int id);
 void mp_depot_free(struct mempool *pool, unsigned int id);
 

@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "counted.h"
 
@@ -311,6 +312,32 @@ TEST_F(remote, a_thread_that_takes_no_more_does_not_keep_what_others_release)
 	end(&w);
 }
 
+/* 1 MiB of each size waits for this thread, which does not look. */
+TEST_F(remote, others_take_what_a_thread_does_not_fetch_for_long)
+{
+	static const size_t sizes[] = { 4096, 5120, 6144, 7168, 8192, 9216, 10240, 20480, 30720 };
+	static void *ptrs[9][NR];
+	static struct worker w;
+	unsigned int i, k, nr, before;
+
+	begin(&w, self->pool);
+	for (k = 0; k < 9; k++)
+		for (i = 0; i < MIB / sizes[k] + 1; i++)
+			ptrs[k][i] = mempool_alloc(self->pool, sizes[k]);
+	for (k = 0; k < 9; k++) {
+		nr = MIB / sizes[k] + 1;
+		memcpy(w.ptrs, ptrs[k], nr * sizeof(w.ptrs[0]));
+		tell(&w, release, sizes[k], nr);
+	}
+	EXPECT_LT(1000, in_inboxes(self->pool));
+	before = commands;
+	tell(&w, take, 4096, 200);
+	EXPECT_EQ(before, commands);
+	tell(&w, release, 4096, 200);
+	EXPECT_EQ(0, w.bad);
+	end(&w);
+}
+
 TEST_F(remote, blocks_of_a_thread_that_has_ended_stay_where_they_are_released)
 {
 	static struct worker w;
@@ -373,6 +400,98 @@ TEST_F(remote, an_outbox_is_emptied_when_its_thread_is_asked)
 	end(&w);
 	for (i = 1; i < 10; i++)
 		EXPECT_EQ(0, mempool_release(self->pool, w.ptrs[i]));
+}
+
+/* Take blocks until the magazine is empty; one of them, the last, is free to be used. */
+static void empty_magazine(struct worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; !i || kept(w->pool, w->ptrs[0]); i++)
+		w->ptrs[i] = mempool_alloc(w->pool, w->size);
+	w->nr = i;
+}
+
+/* Nothing that its magazines have would make it look up. */
+TEST_F(remote, an_outbox_is_emptied_by_a_thread_that_has_all_it_needs)
+{
+	static struct worker w;
+	void *ours[10], *own[NR];
+	unsigned int i, nr;
+
+	for (i = 0; i < 10; i++)
+		ours[i] = mempool_alloc(self->pool, 20480);
+	begin(&w, self->pool);
+	tell(&w, empty_magazine, 1024, 0);
+	nr = w.nr;
+	memcpy(own, w.ptrs, sizeof(own));
+	memcpy(w.ptrs, ours, sizeof(ours));
+	tell(&w, release, 20480, 10);
+	EXPECT_EQ(0, mempool_trim(self->pool));
+	memcpy(w.ptrs, own, sizeof(own));
+	tell(&w, release, 1024, nr);
+	tell(&w, one_operation, 1024, 0);
+	tell(&w, see_outbox, 0, 0);
+	EXPECT_EQ(0, w.result);
+	end(&w);
+	EXPECT_EQ(0, w.bad);
+}
+
+static void release_and_end(struct worker *w)
+{
+	release(w);
+	pthread_barrier_wait(&w->turn);
+	usleep(10000);	/* the other is waiting by now, or will not have to */
+	pthread_exit(NULL);
+}
+
+/* What it had not delivered comes to who waits for it, as memory. */
+TEST_F(remote, a_thread_that_ends_answers_who_waits_for_its_blocks)
+{
+	static struct worker w;
+	struct mempool *pool;
+	unsigned int i, nr;
+	void *ptrs[20], *large;
+
+	self->opts.cache_bytes = 64 * MIB;
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	for (nr = 0; nr < 20 && (ptrs[nr] = mempool_alloc(pool, 4 * MIB)); nr++)
+		;
+	ASSERT_LT(3, nr);
+	begin(&w, pool);
+	tell(&w, one_operation, 1024, 0);
+	memcpy(w.ptrs, ptrs, 3 * sizeof(ptrs[0]));
+	tell(&w, release_and_end, 0, 3);
+	large = mempool_alloc(pool, 8 * MIB);
+	EXPECT_NE(NULL, large);
+	pthread_join(w.thread, NULL);
+	EXPECT_EQ(0, w.bad);
+	for (i = 3; i < nr; i++)
+		EXPECT_EQ(0, mempool_release(pool, ptrs[i]));
+	EXPECT_EQ(0, mempool_release(pool, large));
+	mempool_close(pool);
+}
+
+static void release_without_a_cache(struct worker *w)
+{
+	w->pool->cache.ready = false;	/* as if there were no memory for one */
+	w->result = mempool_release(w->pool, w->ptrs[0]);
+	w->pool->cache.ready = true;
+}
+
+TEST_F(remote, a_thread_without_a_cache_releases_no_block_twice)
+{
+	static struct worker w;
+	void *ptr = mempool_alloc(self->pool, 1024);
+
+	ASSERT_EQ(0, mempool_release(self->pool, ptr));
+	begin(&w, self->pool);
+	w.ptrs[0] = ptr;
+	tell(&w, release_without_a_cache, 0, 0);
+	end(&w);
+	EXPECT_EQ(-ENOENT, w.result);
+	EXPECT_EQ(1, stats_of(self->pool).bad_releases);
+	EXPECT_EQ(1, stats_of(self->pool).releases);
 }
 
 /* 30 KiB for all that a thread may keep: 24 in magazines of this size, no more in all. */
