@@ -202,6 +202,20 @@ void mp_depot_empty_inbox(struct mempool *pool, unsigned int number)
 		empty(pool, &inbox->depots[id], id);
 }
 
+/*
+ * No room is left in depots: what waits for threads that do not come for it goes back
+ * to the kernel, rather than all that is released from now on.
+ */
+void mp_depot_empty_unread(struct mempool *pool)
+{
+	struct mp_cache *cache = &pool->cache;
+	unsigned int number;
+
+	for (number = 1; number <= nr_numbers(cache); number++)
+		if (__atomic_load_n(&cache->inboxes[number]->unread, __ATOMIC_RELAXED) >= MP_UNREAD)
+			mp_depot_empty_inbox(pool, number);
+}
+
 /* All blocks of buckets between threads: false if there were none. */
 bool mp_depot_empty_buckets(struct mempool *pool)
 {

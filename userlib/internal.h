@@ -227,7 +227,7 @@ struct mp_depot {
  * @of: the thread's cache; NULL: that has ended, and what is of this number stays with
  *	those who release it. Written under the global lock and depot_lock
  * @allocs: of that cache, at the last delivery
- * @unread: deliveries while that stayed the same
+ * @unread: deliveries while that stayed the same, of which the first is not counted
  * @depots: by id
  */
 struct mp_inbox {

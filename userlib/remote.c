@@ -138,7 +138,8 @@ static void look_after(struct mp_inbox *inbox)
 {
 	uint64_t allocs = inbox->of ? mp_load(&inbox->of->hot.allocs) : 0;
 
-	inbox->unread = allocs == inbox->allocs ? inbox->unread + 1 : 0;
+	__atomic_store_n(&inbox->unread, allocs == inbox->allocs ? inbox->unread + 1 : 0,
+			 __ATOMIC_RELAXED);
 	inbox->allocs = allocs;
 }
 
@@ -160,6 +161,8 @@ void mp_remote_flush(struct mempool *pool, struct mp_thread *t)
 	pthread_mutex_unlock(&pool->cache.depot_lock);
 	t->nr_outbox = rest;
 	mp_remote_give_up(pool, t);
+	if (rest)
+		mp_depot_empty_unread(pool);
 }
 
 /* What is in the outbox goes to the kernel. */

@@ -36,7 +36,7 @@
 #define MP_NOTHING	((void **)UINTPTR_MAX)	/* lim of what is not to be used */
 #define MP_FIRST_POOL	((unsigned int)MP_NR_BUCKET_IDS)
 #define MP_OUTBOX	256u	/* blocks */
-#define MP_UNREAD	8u	/* deliveries until what is in an inbox is for all */
+#define MP_UNREAD	4u	/* deliveries until what is in an inbox is for all */
 
 /**
  * struct mp_cold - the part of a magazine that only the slow path needs
@@ -195,6 +195,7 @@ unsigned int mp_depot_add(struct mempool *pool, struct mp_depot *depot, unsigned
 			  void *const *blocks, unsigned int nr);
 void mp_depot_empty(struct mempool *pool);
 bool mp_depot_empty_buckets(struct mempool *pool);
+void mp_depot_empty_unread(struct mempool *pool);
 void mp_depot_empty_inbox(struct mempool *pool, unsigned int number);
 void mp_depot_free_inboxes(struct mempool *pool);
 unsigned int mp_depot_count(struct mempool *pool, unsigned int id);

@@ -312,23 +312,34 @@ TEST_F(remote, a_thread_that_takes_no_more_does_not_keep_what_others_release)
 	end(&w);
 }
 
-/* 1 MiB of each size waits for this thread, which does not look. */
-TEST_F(remote, others_take_what_a_thread_does_not_fetch_for_long)
+/* A thread releases 1 MiB of each of up to 9 sizes, which this one took and does not fetch. */
+static void leave_unread(struct mempool *pool, unsigned int nr_sizes)
 {
 	static const size_t sizes[] = { 4096, 5120, 6144, 7168, 8192, 9216, 10240, 20480, 30720 };
 	static void *ptrs[9][NR];
 	static struct worker w;
-	unsigned int i, k, nr, before;
+	unsigned int i, k, nr;
 
-	begin(&w, self->pool);
-	for (k = 0; k < 9; k++)
+	begin(&w, pool);
+	for (k = 0; k < nr_sizes; k++)
 		for (i = 0; i < MIB / sizes[k] + 1; i++)
-			ptrs[k][i] = mempool_alloc(self->pool, sizes[k]);
-	for (k = 0; k < 9; k++) {
+			ptrs[k][i] = mempool_alloc(pool, sizes[k]);
+	for (k = 0; k < nr_sizes; k++) {
 		nr = MIB / sizes[k] + 1;
 		memcpy(w.ptrs, ptrs[k], nr * sizeof(w.ptrs[0]));
 		tell(&w, release, sizes[k], nr);
 	}
+	end(&w);
+}
+
+TEST_F(remote, others_take_what_a_thread_does_not_fetch_for_long)
+{
+	static struct worker w;
+	unsigned int before;
+
+	leave_unread(self->pool, 7);
+	begin(&w, self->pool);
+	tell(&w, one_operation, 100000, 1);
 	EXPECT_LT(1000, in_inboxes(self->pool));
 	before = commands;
 	tell(&w, take, 4096, 200);
@@ -336,6 +347,28 @@ TEST_F(remote, others_take_what_a_thread_does_not_fetch_for_long)
 	tell(&w, release, 4096, 200);
 	EXPECT_EQ(0, w.bad);
 	end(&w);
+}
+
+/* Of 9 MiB 8 are all that may lie between threads, and then nothing would find room. */
+TEST_F(remote, what_is_not_fetched_does_not_keep_others_from_exchanging)
+{
+	static struct worker a, b;
+	unsigned int round, before = 0;
+
+	leave_unread(self->pool, 9);
+	begin(&a, self->pool);
+	begin(&b, self->pool);
+	for (round = 0; round < 40; round++) {
+		if (round == 20)
+			before = commands;
+		tell(&a, take, 30720, 100);
+		memcpy(b.ptrs, a.ptrs, sizeof(a.ptrs));
+		tell(&b, release, 30720, 100);
+	}
+	EXPECT_EQ(before, commands);
+	EXPECT_EQ(0, a.bad + b.bad);
+	end(&a);
+	end(&b);
 }
 
 TEST_F(remote, blocks_of_a_thread_that_has_ended_stay_where_they_are_released)
