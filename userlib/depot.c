@@ -25,6 +25,11 @@ static void set_nr(struct mp_depot *depot, unsigned int nr)
 	__atomic_store_n(&depot->nr, nr, __ATOMIC_RELAXED);
 }
 
+static unsigned int count(const struct mp_depot *depot)
+{
+	return __atomic_load_n(&depot->nr, __ATOMIC_RELAXED);
+}
+
 static void set_bytes(struct mp_cache *cache, uint64_t bytes)
 {
 	__atomic_store_n(&cache->depot_bytes, bytes, __ATOMIC_RELAXED);
@@ -184,7 +189,7 @@ static void empty(struct mempool *pool, struct mp_depot *depot, unsigned int id)
 	void *blocks[MP_BATCH];
 	unsigned int nr;
 
-	while (__atomic_load_n(&depot->nr, __ATOMIC_RELAXED)) {
+	while (count(depot)) {
 		pthread_mutex_lock(&pool->cache.depot_lock);
 		nr = take(pool, depot, id, blocks, MP_BATCH);
 		pthread_mutex_unlock(&pool->cache.depot_lock);
@@ -237,13 +242,16 @@ void mp_depot_empty(struct mempool *pool)
 
 	mp_depot_empty_buckets(pool);
 	for (id = MP_FIRST_POOL; id < MEMPOOL_NR_MAGAZINES; id++)
-		mp_pools_empty_depot(pool, id);
+		if (count(&pool->cache.depots[id]))
+			mp_pools_empty_depot(pool, id);
 }
 
 static void free_depot(struct mp_depot *depot)
 {
 	free(__atomic_exchange_n(&depot->blocks, NULL, __ATOMIC_SEQ_CST));
-	*depot = (struct mp_depot) { 0 };
+	set_nr(depot, 0);
+	depot->room = 0;
+	depot->max = 0;
 }
 
 /* The blocks in it, if any, are gone. Block pools': pools_lock held. */
