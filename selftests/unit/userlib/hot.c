@@ -3,6 +3,7 @@
  * hot CASE TIMES: do what is meant to be fast, TIMES over, on the in-process
  * device. The script "instructions" counts what that takes.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,39 @@ static void call_blocks(void)
 	must(!mempool_return_blocks(blocks, indices, BULK));
 }
 
+static pthread_barrier_t turn;
+
+static void *release_all(void *arg)
+{
+	unsigned int i;
+
+	for (;;) {
+		pthread_barrier_wait(&turn);
+		for (i = 0; i < BULK; i++)
+			must(!mempool_release_inline(pool, ptrs[i]));
+		pthread_barrier_wait(&turn);
+	}
+	return arg;
+}
+
+/* Blocks that another thread releases; with two barriers for all of them. */
+static void remote(void)
+{
+	static pthread_t other;
+	unsigned int i;
+
+	if (!other) {
+		pthread_barrier_init(&turn, NULL, 2);
+		must(!pthread_create(&other, NULL, release_all, NULL));
+	}
+	for (i = 0; i < BULK; i++) {
+		ptrs[i] = mempool_alloc_inline(pool, SIZE);
+		must(!!ptrs[i]);
+	}
+	pthread_barrier_wait(&turn);
+	pthread_barrier_wait(&turn);
+}
+
 /* Without caches: the same functions, and the core's, under them. */
 static const struct {
 	const char *name;
@@ -71,6 +105,7 @@ static const struct {
 	{ "inline_pair", inline_pair, -1, 0 },
 	{ "call_pair", call_pair, -1, 0 },
 	{ "bulk", bulk, -1, 0 },
+	{ "remote", remote, -1, 0 },
 	{ "inline_block", inline_block, -1, 512 },
 	{ "inline_blocks", inline_blocks, -1, 512 },
 	{ "call_blocks", call_blocks, -1, 512 },
