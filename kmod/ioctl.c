@@ -68,7 +68,7 @@ static u32 mp_copy_some(void *to, const void __user *from, u32 nr, size_t size)
 	return nr - DIV_ROUND_UP(copy_from_user(to, from, nr * size), size);
 }
 
-/* As mp_copy_some(). One offset is not worth to ask whose object @to is. */
+/* As mp_copy_some(). One alone has a size that the compiler knows: see mp_copy_arg(). */
 static u32 mp_copy_offsets(u64 *to, const u64 __user *from, u32 nr)
 {
 	if (nr == 1)

@@ -294,7 +294,10 @@ static void mp_taken_free(struct mp_taken *taken)
 		kvfree(taken->tickets);
 }
 
-/* One step: reserves some of the blocks asked for, at most @most. */
+/*
+ * One step: reserves some of the blocks asked for, at most @most. -ENOSPC, only after
+ * others: what is left is not worth a chunk.
+ */
 static int mp_session_take(struct mp_session *s, const struct mempool_alloc *req, u32 most,
 			   struct mp_taken *taken)
 {

@@ -53,20 +53,17 @@ static void free_blocks(struct mempool_blocks *blocks)
 }
 
 /*
- * What is left of the handles closed last is of a session that is closed, and has no
- * blocks: a call on one is refused as after mempool_close().
+ * What is left of the handle is of a session that is closed, and has no blocks: a call
+ * on it is refused as after mempool_close().
  */
-#define NR_CLOSED	8
-
 static void bury(struct mempool_blocks *blocks)
 {
-	static struct mempool_blocks *_Atomic closed[NR_CLOSED];
-	static atomic_uint next;
+	static struct mp_graves graves;
 	struct mempool *of = mp_closed_pool(blocks->head.pool->check);
 
 	memset(blocks, 0, sizeof(*blocks));
 	blocks->head.pool = of;
-	free(atomic_exchange(&closed[atomic_fetch_add(&next, 1) % NR_CLOSED], blocks));
+	mp_bury(&graves, blocks);
 }
 
 static struct mempool_blocks *alloc_blocks(struct mempool *pool, uint64_t block_size,

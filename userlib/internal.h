@@ -35,6 +35,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "uapi/mempool.h"
 #include "libmempool.h"
@@ -192,7 +193,6 @@ void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id);
 uint64_t mp_track_key(struct mempool *pool, uint64_t offset);
 unsigned int mp_track_look(struct mempool *pool, uint64_t offset);
 void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id, unsigned int number);
-unsigned int mp_track_number(struct mempool *pool, uint64_t offset);
 uint64_t mp_track_next(struct mempool *pool, uint64_t offset, uint64_t end);
 
 /* ---- alloc.c ---- */
@@ -226,7 +226,7 @@ struct mp_depot {
  * struct mp_inbox - blocks of one thread that others have released
  * @of: the thread's cache; NULL: that has ended, and what is of this number stays with
  *	those who release it. Written under the global lock and depot_lock
- * @allocs: of that cache, at the last delivery
+ * @allocs: of that cache, at the last delivery; depot_lock, and so the rest
  * @unread: deliveries while that stayed the same, of which the first is not counted
  * @depots: by id
  */
@@ -256,8 +256,9 @@ struct mp_inbox {
  * @serial: of the block pool that last got a cache; @pools_lock
  * @depot_lock: protects @depots, what is in @inboxes, @depot_bytes
  * @depots: by id
- * @inboxes: by number, made when a thread first has it, until the session ends
- * @nr_numbers: numbers given, counted from 1; the global lock
+ * @inboxes: by number, made when a thread first has it, until the session ends: the
+ *	pointers and @nr_numbers are written under the global lock, read without
+ * @nr_numbers: numbers given, counted from 1
  * @depot_bytes: of buckets, in all depots and inboxes
  * @depot_max: most that may be
  */
@@ -418,6 +419,25 @@ struct mempool {
 
 /* mempool_options.flags, for tests: map windows although the whole would fit */
 #define MP_OPEN_WINDOWS	(1u << 31)
+
+#define MP_NR_CLOSED	8
+
+/*
+ * What is left of the handles closed last, so that a call on one is refused and finds
+ * nobody's memory. No lock: a child may be forked at any time.
+ */
+struct mp_graves {
+	void *_Atomic handles[MP_NR_CLOSED];
+	atomic_uint next;
+};
+
+/* @handle, from malloc(), stays until so many more have come. */
+static inline void mp_bury(struct mp_graves *graves, void *handle)
+{
+	unsigned int at = atomic_fetch_add(&graves->next, 1) % MP_NR_CLOSED;
+
+	free(atomic_exchange(&graves->handles[at], handle));
+}
 
 struct mempool *mp_closed_pool(unsigned int check);
 

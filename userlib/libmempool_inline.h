@@ -15,9 +15,9 @@
  * a block can begin tell its bucket and whether it is out, one byte the same of
  * each block of a block pool. Everything unusual falls out of a
  * comparison into a call: another pool than last time, an empty or full
- * magazine, what is not a block that this thread took, the first use of a fresh block and
- * a new peak (both are counted), and a forked child, in whose copy all of this
- * reads as zero.
+ * magazine, what is not a block that this thread took, the first use of a fresh
+ * block and a new peak (both are counted), and a forked child, in whose copy all
+ * of this reads as zero.
  *
  * The bucket of a place is not written on the way, only whether it is out: a
  * release that read what the allocation has just written would have to wait for
@@ -41,6 +41,7 @@ extern "C" {
 /* Sizes and places are told apart by units of 1 KiB; of other pools, by a call. */
 #define MEMPOOL_UNIT_SHIFT	10
 #define MEMPOOL_NR_SIZES	16384
+/* The number of no thread in particular. */
 #define MEMPOOL_NO_THREAD	255
 /* Blocks at a time: as many as an integer has bits. */
 #define MEMPOOL_MAX_COUNT	64

@@ -183,7 +183,7 @@ void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int i
 	if (!home && used)
 		kept = mp_depot_put(pool, id, from, used);
 	give(pool, id, from + kept, used - kept);
-	if (!home && kept < used && id < MP_FIRST_POOL)
+	if (!home && kept < used && id < MP_FIRST_POOL)	/* no room for it */
 		mp_depot_empty_unread(pool);
 	give(pool, id, from - fresh, fresh);
 	memmove(from - fresh, from + used, (top - from - used) * sizeof(*from));

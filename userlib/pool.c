@@ -161,12 +161,6 @@ static int start(struct mempool *pool, const struct mempool_options *opts)
 	return ret ? ret : mp_cache_init(pool, cache_bytes(pool, opts));
 }
 
-/*
- * What is left of the handles closed last, so that a call on one is refused and
- * finds nobody's memory. No lock: a child may be forked at any time.
- */
-#define NR_CLOSED	8
-
 static int refuse_command(struct mp_device *dev, unsigned long cmd, void *arg)
 {
 	(void)dev;
@@ -176,8 +170,7 @@ static int refuse_command(struct mp_device *dev, unsigned long cmd, void *arg)
 }
 
 static const struct mp_device_ops closed_ops = { .ioctl = refuse_command };
-static struct mempool *_Atomic closed[NR_CLOSED];
-static atomic_uint next_closed;
+static struct mp_graves graves;
 static _Atomic uint32_t no_mark;
 
 /* A closed pool that is nobody's, for block pools that are closed. @check: theirs */
@@ -204,7 +197,7 @@ static void bury(struct mempool *pool)
 	pool->dev.ops = &closed_ops;
 	pool->mark = &no_mark;
 	pool->closed = true;
-	free(atomic_exchange(&closed[atomic_fetch_add(&next_closed, 1) % NR_CLOSED], pool));
+	mp_bury(&graves, pool);
 }
 
 /* Works on half a session, and in a forked child. */

@@ -48,9 +48,10 @@ static uint64_t recall_others(struct mempool *pool)
 			continue;
 		if (!atomic_exchange(&t->recall, true))
 			atomic_store(&t->deaf, false);
+		posts = mp_load(&t->outbox_bytes);
 		if (!atomic_load(&t->deaf))
 			bytes += mp_load(&t->outbox_bytes);
-		posts = mp_load(&t->outbox_bytes);
+		/* Any magazine leads the owner to its outbox, also an empty one. */
 		for (id = 1; id < MEMPOOL_NR_MAGAZINES; id++) {
 			if (!mp_magazine_count(t, id) && !(posts && mp_magazine_in_use(t, id)))
 				continue;

@@ -10,7 +10,7 @@
  * Threads that kept each other's blocks would end up with blocks that are neighbours,
  * and write to the same cache lines of the table, twice for each block they use, for
  * ever. (Two threads that exchange 1000 blocks of up to 8 KiB: 20 ns for each block,
- * and so 8.)
+ * and so 9.)
  *
  * An outbox is its thread's; inboxes are under depot_lock, and count as depots.
  */

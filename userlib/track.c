@@ -227,15 +227,6 @@ void mp_track_mark(struct mempool *pool, uint64_t offset, unsigned int id, unsig
 			      memory_order_relaxed);
 }
 
-/* The number of the thread that took the block, 0 if it is not out. */
-unsigned int mp_track_number(struct mempool *pool, uint64_t offset)
-{
-	atomic_uint_least16_t *at = place_at(&pool->track, offset);
-	union place place = { .word = at ? atomic_load_explicit(at, memory_order_relaxed) : 0 };
-
-	return place.part.out;
-}
-
 /* The kernel has refused it: it is out still. */
 void mp_track_put_back(struct mempool *pool, uint64_t offset, unsigned int id)
 {

@@ -435,7 +435,7 @@ TEST_F(remote, an_outbox_is_emptied_when_its_thread_is_asked)
 		EXPECT_EQ(0, mempool_release(self->pool, w.ptrs[i]));
 }
 
-/* Take blocks until the magazine is empty; one of them, the last, is free to be used. */
+/* Take blocks until the magazine is empty. */
 static void empty_magazine(struct worker *w)
 {
 	unsigned int i;
@@ -474,7 +474,7 @@ static void release_and_end(struct worker *w)
 {
 	release(w);
 	pthread_barrier_wait(&w->turn);
-	usleep(10000);	/* the other is waiting by now, or will not have to */
+	usleep(3000);	/* the other is waiting by now, or will not have to */
 	pthread_exit(NULL);
 }
 
@@ -527,7 +527,7 @@ TEST_F(remote, a_thread_without_a_cache_releases_no_block_twice)
 	EXPECT_EQ(1, stats_of(self->pool).releases);
 }
 
-/* 30 KiB for all that a thread may keep: 24 in magazines of this size, no more in all. */
+/* 32 KiB are all that a thread may keep, what it has not delivered among them. */
 TEST_F(remote, what_waits_to_be_delivered_counts_as_kept)
 {
 	static struct worker w;
@@ -542,6 +542,27 @@ TEST_F(remote, what_waits_to_be_delivered_counts_as_kept)
 	tell(&w, release, 1024, 100);
 	tell(&w, see_outbox, 0, 0);
 	EXPECT_GE(32, w.result);
+	end(&w);
+	EXPECT_EQ(0, w.bad);
+	mempool_close(pool);
+}
+
+/* A quarter of 16 MiB: two blocks, where eight would wait if they were smaller. */
+TEST_F(remote, large_blocks_do_not_wait_with_a_sleeper)
+{
+	static struct worker w;
+	struct mempool *pool;
+	unsigned int i;
+
+	self->opts.cache_bytes = 16 * MIB;
+	ASSERT_EQ(0, open_counted(&pool, &self->opts));
+	begin(&w, pool);
+	for (i = 0; i < 7; i++)
+		w.ptrs[i] = mempool_alloc(pool, 2 * MIB);
+	tell(&w, release, 0, 7);
+	tell(&w, see_outbox, 0, 0);
+	EXPECT_EQ(1, w.result);
+	EXPECT_GE(2, in_inboxes(pool));
 	end(&w);
 	EXPECT_EQ(0, w.bad);
 	mempool_close(pool);
