@@ -28,10 +28,6 @@
 
 #include "libmempool.h"
 
-#if defined(__SSE2__) && !defined(MEMPOOL_NO_SIMD)
-#include <emmintrin.h>
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -43,8 +39,6 @@ extern "C" {
 #define MEMPOOL_NR_SIZES	16384
 /* The number of no thread in particular. */
 #define MEMPOOL_NO_THREAD	255
-/* Blocks at a time: as many as an integer has bits. */
-#define MEMPOOL_MAX_COUNT	64
 
 /*
  * Where a block can begin: @id, of its bucket, 0 if none begins here; @out, while a
@@ -96,20 +90,6 @@ struct mempool_thread {
 extern __thread struct mempool_thread *mempool_thread_1
 	__attribute__((tls_model("initial-exec")));
 
-/*
- * What struct mempool_blocks begins with. @out has a byte for each block, 1 while
- * a user has it; there are @mask + 1, a power of two, those beyond the last block
- * being 0 for ever. @magazine is 0, always empty and always full, without a cache.
- */
-struct mempool_blocks_head {
-	struct mempool *pool;
-	char *base;
-	uint64_t stride;
-	unsigned char *out;
-	uint32_t mask;
-	uint32_t magazine;
-};
-
 #define MEMPOOL_UNLIKELY(x)	__builtin_expect(!!(x), 0)
 #define MEMPOOL_ALWAYS		__attribute__((always_inline))
 
@@ -132,8 +112,6 @@ struct mempool_blocks_head {
 #define MEMPOOL_GET(word)	(word)
 #define MEMPOOL_SET(word, to)	((void)((word) = (to)))
 #endif
-
-/* ---- buckets ---- */
 
 /*
  * A block for @size, units being 1 << @shift, into *@ptr. 0: only a call can tell.
@@ -232,173 +210,10 @@ static inline int mempool_release_inline(struct mempool *pool, void *ptr)
 	return MEMPOOL_UNLIKELY(!mempool_try_release(pool, ptr)) ? mempool_release(pool, ptr) : 0;
 }
 
-/* ---- block pools ---- */
-
-/* Four blocks, from @from on, go out to a user. */
-static inline MEMPOOL_ALWAYS void
-mempool_get_four(unsigned char *out, char *blocks, uint64_t bytes,
-		 void **from, void **ptrs, unsigned int *indices)
-{
-	out[(uint32_t)(uintptr_t)from[0]] = 1;
-	out[(uint32_t)(uintptr_t)from[1]] = 1;
-	out[(uint32_t)(uintptr_t)from[2]] = 1;
-	out[(uint32_t)(uintptr_t)from[3]] = 1;
-#if defined(__SSE2__) && defined(__x86_64__) && !defined(MEMPOOL_NO_SIMD)
-	{
-		/* Strides are below 4 GiB where there is a cache. */
-		const __m128i base = _mm_set1_epi64x((long long)(uintptr_t)blocks);
-		const __m128i stride = _mm_set1_epi64x((long long)bytes);
-		__m128i one = _mm_loadu_si128((const __m128i *)from);
-		__m128i two = _mm_loadu_si128((const __m128i *)(from + 2));
-
-		if (ptrs) {
-			_mm_storeu_si128((__m128i *)ptrs,
-					 _mm_add_epi64(base, _mm_mul_epu32(one, stride)));
-			_mm_storeu_si128((__m128i *)(ptrs + 2),
-					 _mm_add_epi64(base, _mm_mul_epu32(two, stride)));
-		}
-		if (indices)
-			_mm_storeu_si128((__m128i *)indices, _mm_castps_si128(
-				_mm_shuffle_ps(_mm_castsi128_ps(one), _mm_castsi128_ps(two), 0x88)));
-	}
-#else
-	for (int i = 0; i < 4; i++) {
-		if (ptrs)
-			ptrs[i] = blocks + (uintptr_t)from[i] * bytes;
-		if (indices)
-			indices[i] = (unsigned int)(uintptr_t)from[i];
-	}
-#endif
-}
-
-/* Put @count indices into a magazine; all of their bits together. */
-static inline MEMPOOL_ALWAYS unsigned int
-mempool_put(void **to, const unsigned int *indices,
-	    unsigned int count)
-{
-	unsigned int i = 0, all = 0;
-
-#if defined(__SSE2__) && defined(__x86_64__) && !defined(MEMPOOL_NO_SIMD)
-	if (count >= 4) {
-		__m128i bits = _mm_setzero_si128();
-
-		for (; i + 4 <= count; i += 4) {
-			__m128i four = _mm_loadu_si128((const __m128i *)(indices + i));
-
-			bits = _mm_or_si128(bits, four);
-			_mm_storeu_si128((__m128i *)(to + i),
-					 _mm_unpacklo_epi32(four, _mm_setzero_si128()));
-			_mm_storeu_si128((__m128i *)(to + i + 2),
-					 _mm_unpackhi_epi32(four, _mm_setzero_si128()));
-		}
-		bits = _mm_or_si128(bits, _mm_unpackhi_epi64(bits, bits));
-		bits = _mm_or_si128(bits, _mm_shuffle_epi32(bits, 1));
-		all = (unsigned int)_mm_cvtsi128_si32(bits);
-	}
-#endif
-	for (; i < count; i++) {
-		all |= indices[i];
-		to[i] = (void *)(uintptr_t)indices[i];
-	}
-	return all;
-}
-
-/* As mempool_get_blocks(), or 0: only a call can tell. */
-static inline MEMPOOL_ALWAYS int
-mempool_try_get_blocks(struct mempool_blocks *blocks, void **ptrs,
-		       unsigned int *indices, unsigned int count)
-{
-	const struct mempool_blocks_head *b = (const struct mempool_blocks_head *)blocks;
-	struct mempool_thread *t = mempool_thread_1;
-	uint32_t id = b->magazine;
-	unsigned char *out = b->out;
-	uint64_t stride = b->stride;
-	char *base = b->base;
-	unsigned int i = 0;
-	void **top;
-
-	if (MEMPOOL_UNLIKELY(MEMPOOL_GET(t->session) != b->pool))
-		return 0;
-	top = t->tops[id];
-	if (MEMPOOL_UNLIKELY(count > MEMPOOL_MAX_COUNT ||
-			     (uintptr_t)top - count * sizeof(*top) <
-			     (uintptr_t)MEMPOOL_GET(t->lims[id]) || !(ptrs || indices)))
-		return 0;
-	top -= count;
-	for (; i + 4 <= count; i += 4)
-		mempool_get_four(out, base, stride, top + i, ptrs ? ptrs + i : NULL,
-				 indices ? indices + i : NULL);
-	for (; i < count; i++) {
-		uint32_t index = (uint32_t)(uintptr_t)top[i];
-
-		out[index] = 1;
-		if (ptrs)
-			ptrs[i] = base + index * stride;
-		if (indices)
-			indices[i] = index;
-	}
-	MEMPOOL_SET(t->tops[id], top);
-	MEMPOOL_SET(t->gets[id], t->gets[id] + count);
-	return 1;
-}
-
-/*
- * As mempool_return_blocks(), or 0: only a call can tell. One that is not out, or
- * comes twice, is found when those before it are in already: they go out again.
- * Nothing is written of a block that was not out: it may be another thread's.
- */
-static inline MEMPOOL_ALWAYS int
-mempool_try_return_blocks(struct mempool_blocks *blocks,
-			  const unsigned int *indices, unsigned int count)
-{
-	const struct mempool_blocks_head *b = (const struct mempool_blocks_head *)blocks;
-	struct mempool_thread *t = mempool_thread_1;
-	uint32_t id = b->magazine;
-	unsigned char *out = b->out;
-	unsigned int i;
-	void **top;
-
-	if (MEMPOOL_UNLIKELY(MEMPOOL_GET(t->session) != b->pool))
-		return 0;
-	top = t->tops[id];
-	if (MEMPOOL_UNLIKELY(count > MEMPOOL_MAX_COUNT ||
-			     (uintptr_t)t->ends[id] - (uintptr_t)top < count * sizeof(*top)))
-		return 0;
-	if (MEMPOOL_UNLIKELY(mempool_put(top, indices, count) > b->mask))
-		return 0;
-#pragma GCC unroll 8
-	for (i = 0; i < count; i++) {
-		if (MEMPOOL_UNLIKELY(!out[indices[i]])) {
-			while (i--)
-				out[indices[i]] = 1;
-			return 0;
-		}
-		out[indices[i]] = 0;
-	}
-	MEMPOOL_SET(t->tops[id], top + count);
-	return 1;
-}
-
-/* mempool_get_blocks_inline() - as mempool_get_blocks() */
-static inline MEMPOOL_ALWAYS int
-mempool_get_blocks_inline(struct mempool_blocks *blocks, void **ptrs,
-			  unsigned int *indices, unsigned int count)
-{
-	return MEMPOOL_UNLIKELY(!mempool_try_get_blocks(blocks, ptrs, indices, count)) ?
-		mempool_get_blocks(blocks, ptrs, indices, count) : 0;
-}
-
-/* mempool_return_blocks_inline() - as mempool_return_blocks() */
-static inline MEMPOOL_ALWAYS int
-mempool_return_blocks_inline(struct mempool_blocks *blocks,
-			     const unsigned int *indices, unsigned int count)
-{
-	return MEMPOOL_UNLIKELY(!mempool_try_return_blocks(blocks, indices, count)) ?
-		mempool_return_blocks(blocks, indices, count) : 0;
-}
-
 #ifdef __cplusplus
 }
 #endif
+
+#include "libmempool_inline_blocks.h"
 
 #endif /* LIBMEMPOOL_INLINE_H */

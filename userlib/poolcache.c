@@ -70,7 +70,8 @@ static void take_id(struct mempool_blocks *blocks)
 
 /*
  * Have a cache of up to @cache_blocks in each thread. Where there can be none
- * (MP_MAX_CACHED_POOLS have one, blocks of 4 GiB, checked mode), all works without.
+ * (MP_MAX_CACHED_POOLS have one, blocks of 4 GiB, 2^31 blocks, checked mode), all works
+ * without.
  */
 int mp_pools_attach(struct mempool_blocks *blocks, unsigned int cache_blocks)
 {
@@ -78,7 +79,8 @@ int mp_pools_attach(struct mempool_blocks *blocks, unsigned int cache_blocks)
 	uint32_t mask = blocks->nr - 1;
 	unsigned int i;
 
-	if (!pool->cache.ready || pool->checked || blocks->head.stride > UINT32_MAX)
+	if (!pool->cache.ready || pool->checked || blocks->head.stride > UINT32_MAX ||
+	    blocks->nr > INT32_MAX)
 		return 0;
 	for (i = 1; i < 32; i *= 2)
 		mask |= mask >> i;
