@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
  * Block pools against rte_mempool: get @a blocks, @b at a time, and return them
- * likewise. What is timed is one block got and returned.
+ * likewise. What is timed is one block got and returned. Blocks come in the order in
+ * which they lie in memory, or (blocks-mixed) in none, as after long use.
  */
 #include <stdio.h>
 #include <string.h>
@@ -177,16 +178,53 @@ static int verify(void)
 	return put(ptr, index, KEEP) ? fail("a block is refused") : 0;
 }
 
-static int test_blocks(const struct request *r)
+/* Have the next KEEP blocks come in no order. */
+static int mix(void)
 {
-	static int verified;
+	static void *ptr[KEEP];
+	static unsigned int index[KEEP];
+	unsigned int seed = 1;
+	int i, j;
+
+	for (i = 0; i < KEEP; i++)
+		if (get(ptr + i, index + i, 1))
+			return fail("no blocks");
+	for (i = KEEP - 1; i >= 0; i--) {
+		void *p = ptr[i];
+		unsigned int x = index[i];
+
+		seed = seed * 1103515245u + 12345u;
+		j = (seed >> 8) % (i + 1);
+		ptr[i] = ptr[j];
+		index[i] = index[j];
+		if (put(&ptr[i], &index[i], 1))
+			return fail("a block is refused");
+		ptr[j] = p;
+		index[j] = x;
+	}
+	return 0;
+}
+
+static int test(const struct request *r, int mixed)
+{
+	static int prepared;
 
 	if (r->a > KEEP || r->a % r->b)
 		return fail("%ld blocks, %ld at a time", r->a, r->b);
-	if (make(r->size) || (!verified && verify()))
+	if (make(r->size) || (!prepared && (verify() || (mixed && mix()))))
 		return -1;
-	verified = 1;
+	prepared = 1;
 	return measure(r, loop, r->a);
+}
+
+static int test_blocks(const struct request *r)
+{
+	return test(r, 0);
+}
+
+static int test_mixed(const struct request *r)
+{
+	return test(r, 1);
 }
 
 #endif
@@ -194,6 +232,7 @@ static int test_blocks(const struct request *r)
 const struct test block_tests[] = {
 #if BENCH_RTE || BENCH_POOL
 	{ "blocks", test_blocks },
+	{ "blocks-mixed", test_mixed },
 #endif
 	{ NULL, NULL }
 };
