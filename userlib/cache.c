@@ -308,6 +308,7 @@ pop_many(struct mempool_thread *t, size_t size, void **ptrs, unsigned int count,
 	t->room -= (int64_t)count * t->sizes[id];
 	top -= count;
 	memcpy(ptrs, top, count * sizeof(ptrs[0]));
+#pragma GCC unroll 8
 	for (i = 0; i < count; i++)
 		((struct mempool_place *)(t->places_at_0 +
 			((uintptr_t)ptrs[i] >> shift) * sizeof(struct mempool_place)))->out = t->number;
@@ -343,12 +344,15 @@ push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsig
 	top = t->tops[id];
 	if (count > (size_t)(t->ends[id] - top))
 		count = t->ends[id] - top;
+	if (!count)
+		return 0;
+	memcpy(top, ptrs, count * sizeof(ptrs[0]));	/* those that count, and others */
+#pragma GCC unroll 8
 	for (nr = 0; nr < count; nr++) {
 		unit = mp_unit_of(ptrs[nr], base, shift);
 		if (unit >= units || place_word(&places[unit]) != out)
 			break;
 		places[unit].out = 0;
-		top[nr] = ptrs[nr];
 	}
 	__atomic_store_n(&t->tops[id], top + nr, __ATOMIC_RELAXED);
 	t->room += (int64_t)nr * t->sizes[id];
