@@ -100,14 +100,22 @@ static bool activate(struct mempool *pool, struct mp_thread *t, unsigned int id)
 	return true;
 }
 
-/* It was empty or full: twice as large, if there is room without taking others'. */
+/*
+ * It was empty or full: twice as large, if there is room without taking others'; or
+ * by as much as there is, but for what buckets that come later are to begin with.
+ */
 static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
-	uint64_t slots = mp_magazine_slots(t, id), more = slots * t->hot.sizes[id];
+	uint64_t slots = mp_magazine_slots(t, id), size = t->hot.sizes[id], more = slots;
+	uint64_t most = pool->cache.bytes - pool->cache.bytes / 8;
 
-	if (slots < MP_MAX_SLOTS && has_room(pool, t, more) &&
-	    mp_magazine_resize(t, id, 2 * slots))
-		t->capacity += more;
+	if (t->capacity + more * size > pool->cache.bytes)
+		more = t->capacity < most ? (most - t->capacity) / size : 0;
+	if (more > MP_MAX_SLOTS - slots)
+		more = MP_MAX_SLOTS - slots;
+	if (more > slots / 4 && has_room(pool, t, more * size) &&
+	    mp_magazine_resize(t, id, slots + more))
+		t->capacity += more * size;
 }
 
 /*
@@ -124,17 +132,22 @@ static bool may_hoard(const struct mempool *pool, uint64_t slots, uint64_t size)
  * Room in a full magazine for one block more. A thread that only gives back, blocks of
  * threads that have ended, is another's supply: what it kept, the other would have to
  * take from the kernel meanwhile. So a magazine grows beyond what it may hoard only
- * where its thread runs out of blocks as well; else half of it goes to the depot.
+ * where its thread runs out of blocks as well; else half of it goes to the depot. And
+ * where the thread has run out since it was last full, a quarter: it would only fetch
+ * them again, and with less of them away it may not have to.
  */
 static void relieve(struct mempool *pool, struct mp_thread *t, unsigned int id)
 {
+	unsigned int slots = mp_magazine_slots(t, id), part = 2;
 	struct mp_cold *c = &t->cold[id];
 
-	if (c->emptied || may_hoard(pool, 2 * mp_magazine_slots(t, id), t->hot.sizes[id]))
+	if (c->emptied || may_hoard(pool, 2 * slots, t->hot.sizes[id]))
 		grow(pool, t, id);
+	if (c->emptied)
+		part = 4;
 	c->emptied = false;
 	if (t->hot.tops[id] == t->hot.ends[id])
-		mp_magazine_drain(pool, t, id, (mp_magazine_slots(t, id) + 1) / 2, false);
+		mp_magazine_drain(pool, t, id, (slots + part - 1) / part, false);
 }
 
 /* Fresh ones below, the first to come topmost; then the others likewise. */

@@ -84,33 +84,39 @@ void mp_magazine_recall(struct mp_thread *t, unsigned int id)
 
 /* ---- what they are made of --------------------------------------------------- */
 
-static void ***list_of(struct mp_thread *t, unsigned int slots)
+/* Arrays of as many, or more: lengths are powers of two. */
+static unsigned int order_of(unsigned int slots)
 {
-	return &t->free_slots[__builtin_ctz(slots)];
+	unsigned int order = 0;
+
+	while (1u << order < slots)
+		order++;
+	return order;
 }
 
-/* An array for a magazine, @slots being a power of two, or NULL. */
+/* An array for a magazine, or NULL. */
 static void **get_slots(struct mp_thread *t, unsigned int slots)
 {
-	void ***list = list_of(t, slots), **array = *list;
+	unsigned int order = order_of(slots);
+	void **array = t->free_slots[order];
 
 	if (array) {
-		*list = *array;
+		t->free_slots[order] = *array;
 		return array;
 	}
-	if (MP_SLOTS - t->used_slots < slots)
+	if (MP_SLOTS - t->used_slots < 1u << order)
 		return NULL;
 	array = t->slots + t->used_slots;
-	t->used_slots += slots;
+	t->used_slots += 1u << order;
 	return array;
 }
 
 static void put_slots(struct mp_thread *t, void **array, unsigned int slots)
 {
-	void ***list = list_of(t, slots);
+	unsigned int order = order_of(slots);
 
-	*array = *list;
-	*list = array;
+	*array = t->free_slots[order];
+	t->free_slots[order] = array;
 }
 
 /* Have a magazine of @slots, there being none or a smaller one. */

@@ -32,7 +32,7 @@
 #define MP_MIN_SLOTS	1u
 #define MP_FIRST_ROOM	MP_MAX_SLOTS	/* of a depot: what one magazine may leave */
 #define MP_DEPOT_SLOTS	(1u << 20)	/* and most: pointers of 8 MiB */
-#define MP_NR_ORDERS	10	/* magazines have 2^order slots */
+#define MP_NR_ORDERS	10	/* of arrays of 2^order slots */
 #define MP_NOTHING	((void **)UINTPTR_MAX)	/* lim of what is not to be used */
 #define MP_FIRST_POOL	((unsigned int)MP_NR_BUCKET_IDS)
 #define MP_OUTBOX	256u	/* blocks */

@@ -443,6 +443,38 @@ TEST_F(cache, a_warm_burst_of_large_blocks_sends_no_command)
 }
 
 /* One slot is enough for it. */
+/*
+ * Twice as many slots would be too many bytes: there are as many more as there is room
+ * for. And what has come in excess goes, but not so much of it that it has to come back.
+ */
+TEST_F(cache, a_warm_burst_that_fits_stays_on_the_hot_path)
+{
+	uint64_t size = mempool_round_to_bucket(self->pool, 40000);
+	unsigned int nr = 2 * MIB / size * 3 / 4, round, i, slow = 0;
+	void *ptrs[64];
+
+	ASSERT_LT(32, nr);
+	ASSERT_GE(64, nr);
+	for (round = 0; round < 20; round++) {
+		if (round == 10)
+			slow = 0;
+		for (i = 0; i < nr; i++) {
+			if (mempool_try_alloc(self->pool, size, &ptrs[i]))
+				continue;
+			ASSERT_NE(NULL, ptrs[i] = mempool_alloc(self->pool, size));
+			slow++;
+		}
+		for (i = 0; i < nr; i++) {
+			if (mempool_try_release(self->pool, ptrs[i]))
+				continue;
+			ASSERT_EQ(0, mempool_release(self->pool, ptrs[i]));
+			slow++;
+		}
+	}
+	EXPECT_EQ(0, slow);
+	EXPECT_GE(2 * MIB, mp_thread_of(self->pool, false)->capacity);
+}
+
 TEST_F(cache, a_warm_pair_of_a_block_as_large_as_the_cache_sends_no_command)
 {
 	unsigned int before, i;
