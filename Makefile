@@ -32,7 +32,7 @@ help:
 	@echo '  check-kcsan     * the same with KCSAN, which looks for data races'
 	@echo '  check-packages  * the packages on Debian 12 and 13, and started with systemd;'
 	@echo '                  root, about twenty minutes'
-	@echo 'make bench        compare with malloc and others, about 20 minutes; QUICK=1: about 3'
+	@echo 'make bench        compare with malloc and others, about 15 minutes; QUICK=1: about 3'
 	@echo 'make soak         random commands against a model, SECONDS=600, KERNEL='
 	@echo 'make shell        a shell in a guest of KERNEL with module and tests'
 	@echo 'make install      module, library, headers, manuals, udev rule: PREFIX= DESTDIR='
