@@ -73,7 +73,7 @@ static uint64_t first_slots(const struct mempool *pool, const struct mp_thread *
 	const uint64_t line = (uint64_t)MP_CACHE_LINE / sizeof(struct mempool_place) << t->shift;
 	uint64_t slots = MP_FIRST_SLOTS;
 
-	while (slots * size < line)
+	while (slots < MP_MAX_SLOTS && slots * size < line)
 		slots *= 2;
 	while (slots > MP_MIN_SLOTS && slots * size > pool->cache.bytes / 8)
 		slots /= 2;
@@ -101,18 +101,50 @@ static bool activate(struct mempool *pool, struct mp_thread *t, unsigned int id)
 }
 
 /*
- * It was empty or full: twice as large, if there is room without taking others'; or
- * by as much as there is, but for what buckets that come later are to begin with.
+ * How many slots more a magazine may get: as many as it has, if there is room for their
+ * bytes; or as many as there is, but for what buckets that come later are to begin with.
  */
-static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
+static uint64_t room_for(const struct mempool *pool, const struct mp_thread *t, uint64_t slots,
+			 uint64_t size)
 {
-	uint64_t slots = mp_magazine_slots(t, id), size = t->hot.sizes[id], more = slots;
 	uint64_t most = pool->cache.bytes - pool->cache.bytes / 8;
 
-	if (t->capacity + more * size > pool->cache.bytes)
-		more = t->capacity < most ? (most - t->capacity) / size : 0;
-	if (more > MP_MAX_SLOTS - slots)
-		more = MP_MAX_SLOTS - slots;
+	if (slots > MP_MAX_SLOTS - slots)
+		slots = MP_MAX_SLOTS - slots;
+	if (t->capacity + slots * size <= pool->cache.bytes)
+		return slots;
+	return t->capacity < most ? (most - t->capacity) / size : 0;
+}
+
+/*
+ * Halve a magazine that has more than twice as many bytes as this one: it may be of a
+ * time when the program did something else. One is looked at each time: of many buckets
+ * in turn use, each would take from the others all the time.
+ */
+static bool take_from_another(struct mempool *pool, struct mp_thread *t, unsigned int id)
+{
+	uint64_t bytes = mp_magazine_slots(t, id) * (uint64_t)t->hot.sizes[id];
+	unsigned int slots;
+
+	if (++t->hand >= MP_ID_OTHER)
+		t->hand = 0;
+	slots = mp_magazine_slots(t, t->hand);
+	if (slots < 2 || slots * (uint64_t)t->hot.sizes[t->hand] <= 2 * bytes ||
+	    !mp_magazine_shrink(pool, t, t->hand, (slots + 1) / 2))
+		return false;
+	t->capacity -= slots / 2 * (uint64_t)t->hot.sizes[t->hand];
+	return true;
+}
+
+/* A magazine was empty or full: larger, if there is room. */
+static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
+{
+	uint64_t slots = mp_magazine_slots(t, id), size = t->hot.sizes[id];
+	uint64_t more = room_for(pool, t, slots, size);
+
+	if (more <= slots / 4 && slots < MP_MAX_SLOTS && t->cold[id].emptied &&
+	    take_from_another(pool, t, id))
+		more = room_for(pool, t, slots, size);
 	if (more > slots / 4 && has_room(pool, t, more * size) &&
 	    mp_magazine_resize(t, id, slots + more))
 		t->capacity += more * size;
@@ -359,7 +391,6 @@ push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsig
 		count = t->ends[id] - top;
 	if (!count)
 		return 0;
-	memcpy(top, ptrs, count * sizeof(ptrs[0]));	/* those that count, and others */
 #pragma GCC unroll 8
 	for (nr = 0; nr < count; nr++) {
 		unit = mp_unit_of(ptrs[nr], base, shift);
@@ -367,6 +398,7 @@ push_many(struct mempool_thread *t, void *const *ptrs, unsigned int count, unsig
 			break;
 		places[unit].out = 0;
 	}
+	memcpy(top, ptrs, nr * sizeof(ptrs[0]));
 	__atomic_store_n(&t->tops[id], top + nr, __ATOMIC_RELAXED);
 	t->room += (int64_t)nr * t->sizes[id];
 	return nr;
@@ -446,6 +478,8 @@ int mp_cache_init(struct mempool *pool, uint64_t bytes)
 		ret = pthread_mutex_init(&cache->pools_lock, NULL);
 	if (ret)
 		return -ret;
+	if (bytes > pool->space.bytes)	/* sums of sizes are not to wrap */
+		bytes = pool->space.bytes;
 	cache->bytes = pool->space.whole ? bytes : 0;
 	cache->max_block = cache->bytes / MP_MIN_SLOTS;
 	cache->depot_max = depot_bytes(pool, cache->bytes);

@@ -14,7 +14,7 @@
 #error "include libmempool_inline.h"
 #endif
 
-#if defined(__SSE2__) && defined(__x86_64__) && !defined(MEMPOOL_NO_SIMD)
+#if defined(__SSE2__) && defined(__x86_64__) && defined(__LP64__) && !defined(MEMPOOL_NO_SIMD)
 #define MEMPOOL_SIMD	1
 #include <emmintrin.h>
 #include <string.h>

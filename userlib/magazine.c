@@ -119,7 +119,7 @@ static void put_slots(struct mp_thread *t, void **array, unsigned int slots)
 	t->free_slots[order] = array;
 }
 
-/* Have a magazine of @slots, there being none or a smaller one. */
+/* Have a magazine of @slots, as many as it has blocks at least. */
 bool mp_magazine_resize(struct mp_thread *t, unsigned int id, unsigned int slots)
 {
 	struct mp_cold *c = &t->cold[id];
@@ -196,6 +196,17 @@ void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int i
 	c->fresh -= fresh;
 	set(t, id, c->bottom, top - nr - c->bottom, -(int)nr);
 	mp_magazine_set_lim(t, id);
+}
+
+/* Have one of fewer slots, what is too much going to the depot. False: it stays. */
+bool mp_magazine_shrink(struct mempool *pool, struct mp_thread *t, unsigned int id,
+			unsigned int slots)
+{
+	unsigned int nr = t->hot.tops[id] - t->cold[id].bottom;
+
+	if (nr > slots)
+		mp_magazine_drain(pool, t, id, nr - slots, false);
+	return mp_magazine_resize(t, id, slots);
 }
 
 /* Give a magazine up; @home: its blocks go to the kernel. */

@@ -70,7 +70,7 @@ static void take_id(struct mempool_blocks *blocks)
 
 /*
  * Have a cache of up to @cache_blocks in each thread. Where there can be none
- * (MP_MAX_CACHED_POOLS have one, blocks of 4 GiB, 2^31 blocks, checked mode), all works
+ * (MP_MAX_CACHED_POOLS have one, blocks of 4 GiB, more than 2^31, checked mode), all works
  * without.
  */
 int mp_pools_attach(struct mempool_blocks *blocks, unsigned int cache_blocks)
@@ -80,7 +80,7 @@ int mp_pools_attach(struct mempool_blocks *blocks, unsigned int cache_blocks)
 	unsigned int i;
 
 	if (!pool->cache.ready || pool->checked || blocks->head.stride > UINT32_MAX ||
-	    blocks->nr > INT32_MAX)
+	    blocks->nr > UINT32_C(1) << 31)
 		return 0;
 	for (i = 1; i < 32; i *= 2)
 		mask |= mask >> i;

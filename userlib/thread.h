@@ -159,6 +159,8 @@ unsigned int mp_magazine_count(struct mp_thread *t, unsigned int id);
 void mp_magazine_set_lim(struct mp_thread *t, unsigned int id);
 void mp_magazine_set_top(struct mp_thread *t, unsigned int id, void **top);
 bool mp_magazine_resize(struct mp_thread *t, unsigned int id, unsigned int slots);
+bool mp_magazine_shrink(struct mempool *pool, struct mp_thread *t, unsigned int id,
+			unsigned int slots);
 void mp_magazine_drop(struct mp_thread *t, unsigned int id);
 void mp_magazine_drain(struct mempool *pool, struct mp_thread *t, unsigned int id,
 		       unsigned int nr, bool home);

@@ -187,21 +187,16 @@ static char *listen_to(struct entry *e, char *line, size_t size)
 }
 
 /*
- * All on the first processor that there is. Left to themselves, some would run on one
- * that another machine's work makes slow; DPDK stays on the first in any case.
+ * All on the first processor, where DPDK stays in any case. Left to themselves, some
+ * would run on one that another machine's work makes slow.
  */
 static void pin(void)
 {
-	cpu_set_t all, one;
-	int cpu = 0;
+	cpu_set_t first;
 
-	if (sched_getaffinity(0, sizeof(all), &all))
-		return;
-	while (cpu < CPU_SETSIZE && !CPU_ISSET(cpu, &all))
-		cpu++;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	sched_setaffinity(0, sizeof(first), &first);
 }
 
 static void child(const struct row *row, const struct contender *c, int in, int out)

@@ -442,7 +442,6 @@ TEST_F(cache, a_warm_burst_of_large_blocks_sends_no_command)
 	EXPECT_EQ(before, commands);
 }
 
-/* One slot is enough for it. */
 /*
  * Twice as many slots would be too many bytes: there are as many more as there is room
  * for. And what has come in excess goes, but not so much of it that it has to come back.
@@ -475,6 +474,7 @@ TEST_F(cache, a_warm_burst_that_fits_stays_on_the_hot_path)
 	EXPECT_GE(2 * MIB, mp_thread_of(self->pool, false)->capacity);
 }
 
+/* One slot is enough for it. */
 TEST_F(cache, a_warm_pair_of_a_block_as_large_as_the_cache_sends_no_command)
 {
 	unsigned int before, i;
