@@ -6,7 +6,8 @@
  * and mempool_return_blocks_inline() do what the calls do, with the same results,
  * about twice as fast: most of the cost is the call itself. The structures below
  * are laid out by the library that runs; they are part of its ABI under the
- * version in the name of mempool_thread_1. Not to be touched.
+ * version in the name of mempool_thread_1. Not to be touched. Those for block pools
+ * are in libmempool_inline_blocks.h.
  *
  * How it works. Each thread has a magazine of free blocks for each bucket and for
  * each block pool with a cache that it uses. To allocate is to take the topmost,

@@ -139,8 +139,9 @@ mempool_row_is_out(const unsigned char *out, unsigned int count)
 /* ---- four at a time ---- */
 
 /*
- * @count blocks, four or a multiple, from @from on, go out to a user. @may_be_row
- * is a constant. Strides are below 4 GiB where there is a cache.
+ * @count blocks, four or a multiple, from @from on, go out to a user. @may_be_row is
+ * a constant, so that what looks at rows falls away for others. Strides are below 4 GiB
+ * where there is a cache.
  */
 static inline MEMPOOL_ALWAYS void
 mempool_issue_fours(const struct mempool_blocks_head *b, void **from, void **ptrs,
