@@ -505,6 +505,7 @@ uint64_t mp_round(const struct mempool_info *info, uint64_t size);
  * @filled, @drained: blocks that came into caches from the kernel, and went back
  * @gets, @net: of threads that have ended; the global lock
  * @bad: returns refused without asking the kernel
+ * @waiting: threads in calls that wait for blocks in others' caches
  * @checked: NULL unless in checked mode
  */
 struct mempool_blocks {
@@ -520,6 +521,7 @@ struct mempool_blocks {
 	_Atomic uint64_t filled, drained;
 	uint64_t gets, net;
 	_Atomic uint64_t bad;
+	atomic_uint waiting;
 };
 
 static inline void *mp_block_address(const struct mempool_blocks *blocks, uint32_t index)

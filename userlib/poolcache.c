@@ -227,8 +227,11 @@ static void grow(struct mempool_blocks *blocks, struct mp_thread *t)
 		mp_magazine_resize(t, id, 2 * slots);
 }
 
-/* Fill an empty magazine by half, the lowest index topmost. */
-static int refill(struct mempool_blocks *blocks, struct mp_thread *t)
+/*
+ * Fill an empty magazine by half, the lowest index topmost. One block is enough while
+ * another thread waits for blocks that are in caches: it has asked for these, too.
+ */
+static int refill(struct mempool_blocks *blocks, struct mp_thread *t, bool another_waits)
 {
 	unsigned int id = blocks->head.magazine, want = (mp_magazine_slots(t, id) + 1) / 2;
 	struct mempool_token tokens[MP_BATCH];
@@ -239,6 +242,8 @@ static int refill(struct mempool_blocks *blocks, struct mp_thread *t)
 		return 0;
 	if (want > MP_BATCH)
 		want = MP_BATCH;
+	if (another_waits)
+		want = 1;
 	ret = mp_past_take(blocks, tokens, want, &nr);
 	if (ret)
 		return ret;
@@ -278,7 +283,7 @@ static int recall_others(struct mempool_blocks *blocks, bool *any)
 /*
  * Every block is issued: is it worth asking again? Other threads are given a
  * moment to give theirs back; those that did not do so the last time are not
- * waited for.
+ * waited for. Who has tried counts as waiting until it ends its call.
  */
 static bool retry(struct mempool_blocks *blocks, unsigned int *tries)
 {
@@ -287,7 +292,8 @@ static bool retry(struct mempool_blocks *blocks, unsigned int *tries)
 
 	if (*tries ? !any || *tries > RETRIES : !asked)
 		return false;
-	++*tries;
+	if (!(*tries)++)
+		atomic_fetch_add(&blocks->waiting, 1);
 	nanosleep(&moment, NULL);
 	return true;
 }
@@ -356,13 +362,15 @@ int mp_pools_get(struct mempool_blocks *blocks, void **ptrs, unsigned int *indic
 			part *= mempool_try_get_blocks(blocks, p, x, part);
 		} else {
 			grow(blocks, t);
-			ret = refill(blocks, t);
+			ret = refill(blocks, t, atomic_load(&blocks->waiting) > !!tries);
 			if (ret == -ENOSPC && retry(blocks, &tries))
 				ret = 0;
 		}
 		if (!ret)
 			nr += part;
 	}
+	if (tries)
+		atomic_fetch_sub(&blocks->waiting, 1);
 	if (ret)
 		undo_get(blocks, ptrs, indices, nr);
 	return ret;
