@@ -102,18 +102,20 @@ static bool activate(struct mempool *pool, struct mp_thread *t, unsigned int id)
 
 /*
  * How many slots more a magazine may get: as many as it has, if there is room for their
- * bytes; or as many as there is, but for what buckets that come later are to begin with.
+ * bytes; or as many as there is, but for what buckets that come later are to begin with,
+ * unless that is so few that it is not worth a copy.
  */
 static uint64_t room_for(const struct mempool *pool, const struct mp_thread *t, uint64_t slots,
 			 uint64_t size)
 {
-	uint64_t most = pool->cache.bytes - pool->cache.bytes / 8;
+	uint64_t most = pool->cache.bytes - pool->cache.bytes / 8, more = slots;
 
-	if (slots > MP_MAX_SLOTS - slots)
-		slots = MP_MAX_SLOTS - slots;
-	if (t->capacity + slots * size <= pool->cache.bytes)
-		return slots;
-	return t->capacity < most ? (most - t->capacity) / size : 0;
+	if (more > MP_MAX_SLOTS - slots)
+		more = MP_MAX_SLOTS - slots;
+	if (t->capacity + more * size <= pool->cache.bytes)
+		return more;
+	more = t->capacity < most ? (most - t->capacity) / size : 0;
+	return more > slots / 4 ? more : 0;
 }
 
 /*
@@ -142,11 +144,10 @@ static void grow(struct mempool *pool, struct mp_thread *t, unsigned int id)
 	uint64_t slots = mp_magazine_slots(t, id), size = t->hot.sizes[id];
 	uint64_t more = room_for(pool, t, slots, size);
 
-	if (more <= slots / 4 && slots < MP_MAX_SLOTS && t->cold[id].emptied &&
+	if (!more && slots < MP_MAX_SLOTS && t->cold[id].emptied &&
 	    take_from_another(pool, t, id))
 		more = room_for(pool, t, slots, size);
-	if (more > slots / 4 && has_room(pool, t, more * size) &&
-	    mp_magazine_resize(t, id, slots + more))
+	if (more && has_room(pool, t, more * size) && mp_magazine_resize(t, id, slots + more))
 		t->capacity += more * size;
 }
 
