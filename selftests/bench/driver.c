@@ -14,10 +14,10 @@
  * each sample; 1, one sample in each round; -, none.
  *
  * For each row and round all contenders are started afresh, on one and the same
- * processor if the row has one thread, and asked in turn
- * for one sample; who is first changes each time. A contender's figure is the
- * median over rounds of the median of the round's samples, its ratio the median
- * over rounds of the ratio, in that round, to the peer whose figure is best.
+ * processor if the row has one thread, and asked in turn for one sample; who is
+ * first changes each time. A contender's figure is the median over rounds of
+ * the median of the round's samples, its ratio the median over rounds of the
+ * ratio, in that round, to the peer whose figure is best.
  * Results are lines "benchmark size threads contender metric median min max runs
  * where", separated by tabs, on the standard output; progress is on the other.
  * Status 1 if anything failed.
